@@ -1,0 +1,63 @@
+"""Failures to find a place or an answer: 5xx placement."""
+
+from meshnode.errors.base import MeshnodeError
+
+
+class NoCandidate(MeshnodeError):
+    """No live node can run this module; the reason of each is listed."""
+
+    code = "MN-501"
+    exit_status = 5
+    http_status = 503
+
+
+class Overloaded(MeshnodeError):
+    """Every queue that could take this request is full. Try again after a short wait."""
+
+    code = "MN-502"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
+class DeadlineExceeded(MeshnodeError):
+    """The request's time ran out before an answer was ready."""
+
+    code = "MN-503"
+    exit_status = 6
+    http_status = 504
+
+
+class NodeStopping(MeshnodeError):
+    """The node is draining and takes no new work."""
+
+    code = "MN-504"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
+class CannotRunHere(MeshnodeError):
+    """This node cannot run the module: a capability, budget or policy stands against it."""
+
+    code = "MN-505"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
+class ModuleNotFound(MeshnodeError):
+    """No such module is known in the mesh."""
+
+    code = "MN-510"
+    exit_status = 4
+    http_status = 404
+
+
+class BlobNotFound(MeshnodeError):
+    """No live node provides these bytes."""
+
+    code = "MN-511"
+    exit_status = 4
+    http_status = 404
+    retry_elsewhere = True

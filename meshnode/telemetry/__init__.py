@@ -1,0 +1,1 @@
+"""Logs. Floor 1; imports only the standard library."""
