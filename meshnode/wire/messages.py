@@ -1,0 +1,385 @@
+"""One frozen dataclass for each message, and the unions that hold them.
+
+The order here is the order of `docs/protocol.md`. A message knows nothing of bytes; a field
+named `body` holds bulk that travels beside the CBOR header and never inside it.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from meshnode.caps import Caps
+from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, RequestId
+from meshnode.wire.tensor import Body as Body
+from meshnode.wire.tensor import Buffer as Buffer
+from meshnode.wire.tensor import TensorHeader as TensorHeader
+
+NOBODY = NodeTag(bytes(8))
+"""Where a tag must stand and there is no node to name."""
+
+# ---------------------------------------------------------------- load and membership (UDP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleLoad:
+    """One module at one node, as placement needs it. Times in units of 0.1 ms."""
+
+    module: NodeTag
+    """First 8 bytes of the module's hash."""
+    warm: bool
+    """A lane is ready; else the module is only held on disk."""
+    first: int
+    """s1: time to complete one request on an empty lane; 0 if never measured."""
+    unit: int
+    """c: additional waiting that one more queued request causes (s(B)/B)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRecord:
+    """How busy a node says it is (placement.md section 2). Times in units of 0.1 ms."""
+
+    node: NodeTag
+    sequence: int
+    """Rises with every record of one node; with the start time in its high bits."""
+    age_ms: int
+    """Accumulated since the node wrote it; every relay adds its own holding time."""
+    wait: int
+    """w: time until a request arriving now would start."""
+    wait_mean: int
+    wait_sigma: int
+    in_flight: int
+    draining: bool
+    speed: int
+    """Nominal time of the fixed calibration run: how fast this machine is. Smaller is faster."""
+    modules: tuple[ModuleLoad, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberUpdate:
+    """A gossiped claim that a member is alive, suspect, dead or left, at an incarnation."""
+
+    contact: Contact
+    state: int
+    """`gossip.member.MemberState`."""
+    incarnation: int
+    name: str
+    caps: Caps
+    accuser: NodeTag = NOBODY
+    """Who suspects; zeros for alive and left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """SWIM direct probe. Updates and loads ride along (piggyback)."""
+
+    sequence: int
+    updates: tuple[MemberUpdate, ...] = ()
+    loads: tuple[LoadRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Answer to a Ping, or to a PingRequest whose target answered."""
+
+    sequence: int
+    updates: tuple[MemberUpdate, ...] = ()
+    loads: tuple[LoadRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingRequest:
+    """SWIM indirect probe: please ping `target` for me."""
+
+    sequence: int
+    target: Contact
+    updates: tuple[MemberUpdate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gossip:
+    """One-way: the sender's load, the freshest others it knows, and membership updates."""
+
+    updates: tuple[MemberUpdate, ...] = ()
+    loads: tuple[LoadRecord, ...] = ()
+
+
+# ---------------------------------------------------------------- DHT (UDP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindNode:
+    """Kademlia: the k contacts you know closest to `target` (32 bytes)."""
+
+    rpc: int
+    """Random 64 bits; an answer counts only from the contact that was asked."""
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundNodes:
+    """Answer to FindNode."""
+
+    rpc: int
+    contacts: tuple[Contact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetRecords:
+    """Kademlia: the signed records you hold under `key` (32 bytes), and closer contacts."""
+
+    rpc: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRecords:
+    """Answer to GetRecords: as many records as fit, and contacts that are closer."""
+
+    rpc: int
+    records: tuple[bytes, ...]
+    """COSE_Sign1, unverified: the reader verifies."""
+    contacts: tuple[Contact, ...]
+    more: bool
+    """More records are held than fitted; ask again for another random subset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRecord:
+    """Kademlia: store this signed record under the key it belongs to."""
+
+    rpc: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutReply:
+    """Answer to PutRecord."""
+
+    rpc: int
+    kept: bool
+
+
+# ---------------------------------------------------------------- calls (TCP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predict:
+    """Run `module` on the tensors. `budget_ms` bounds time, `hops_left` bounds forwarding."""
+
+    request_id: RequestId
+    module: ContentHash
+    source: str
+    """Who produced the input (a camera id); placement may keep a source on one node."""
+    budget_ms: int
+    hops_left: int
+    tensors: tuple[TensorHeader, ...]
+    body: Body = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Where a request's time went at the node that ran it, in microseconds."""
+
+    queue_us: int = 0
+    """From arrival until its batch started."""
+    cold_us: int = 0
+    """Fetching, compiling and starting the module, if this request caused that."""
+    run_us: int = 0
+    """The batch in the worker thread, guest and model together."""
+    model_us: int = 0
+    """The part of `run_us` that onnxruntime took; 0 for a pure Wasm module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The answer, who computed it, and how long each stage took."""
+
+    request_id: RequestId
+    served_by: NodeId
+    module: ContentHash
+    tensors: tuple[TensorHeader, ...]
+    timing: Timing
+    batch: int
+    """How many requests ran together."""
+    load: LoadRecord | None = None
+    body: Body = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The answer when there is none: an `errors` code and its words."""
+
+    code: str
+    message: str
+    because: tuple[str, ...] = ()
+    try_: str = ""
+    load: LoadRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Describe:
+    """Send me what I need to know of this module to place or fetch it."""
+
+    module: ContentHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Answer to Describe. The head is signed; size and root are checked by the fetch."""
+
+    module: ContentHash
+    size: int
+    root: bytes
+    publisher_chain: tuple[bytes, ...]
+    """Certificates from the mesh root to the publisher's key, or empty."""
+    body: Body = ()
+    """The module's head: everything up to and with its first signature delimiter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskHeld:
+    """Which of these blobs do you hold whole?"""
+
+    blobs: tuple[ContentHash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Answer to AskHeld, in its order."""
+
+    held: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetPieceHashes:
+    """Send me the piece layer of this blob's verification tree."""
+
+    blob: ContentHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceHashes:
+    """Answer to GetPieceHashes: 32 bytes for each piece, in the body."""
+
+    blob: ContentHash
+    size: int
+    root: bytes
+    body: Body = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetPiece:
+    """Send me piece `index` of this blob."""
+
+    blob: ContentHash
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Answer to GetPiece."""
+
+    blob: ContentHash
+    index: int
+    body: Body = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Please fetch and keep this module (replication on publish)."""
+
+    module: ContentHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Answer to Hold: it is here, verified. `sources` says from whom how many bytes came."""
+
+    module: ContentHash
+    sources: tuple[tuple[NodeId, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListModules:
+    """Which modules do you hold?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """One module held at a node."""
+
+    module: ContentHash
+    name: str
+    version: str
+    publisher: PublicKey
+    size: int
+    warm: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Answer to ListModules."""
+
+    entries: tuple[CatalogEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """A joiner's only call, on a channel keyed by an invite's secret: admit my key."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Answer to Join: everything a member needs."""
+
+    mesh_name: str
+    root_key: PublicKey
+    mesh_key: bytes
+    """32 bytes: the secret mixed into every datagram and channel of this mesh."""
+    chain: tuple[bytes, ...]
+    """The joiner's certificate chain, the root's first."""
+    members: tuple[Contact, ...]
+    seeds: tuple[Contact, ...]
+
+
+Datagram: TypeAlias = (
+    Ping
+    | Ack
+    | PingRequest
+    | Gossip
+    | FindNode
+    | FoundNodes
+    | GetRecords
+    | FoundRecords
+    | PutRecord
+    | PutReply
+)
+"""What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
+
+Request: TypeAlias = (
+    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | Join
+)
+Reply: TypeAlias = (
+    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog | Admission
+)
+StreamMessage: TypeAlias = Request | Reply
+"""What travels over a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Input to a machine: a datagram, and the verified contact that sent it."""
+
+    sender: Contact
+    message: Datagram
+    proved: bool = True
+    """The sender's address has answered us before (return routability)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Effect of a machine: please send this datagram."""
+
+    recipient: Contact
+    message: Datagram

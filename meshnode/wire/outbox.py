@@ -1,0 +1,158 @@
+"""What one connection has to send, and in which order: the sending half of `mux`.
+
+Small frames first; every batch holds at most one bulk chunk, of the message whose turn it is. A
+small call therefore waits for one chunk at most, and bulk cannot be starved by small calls.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from meshnode.errors import LocalProtocolError
+from meshnode.wire.frames import FRAME_HEAD_BYTES, Kind, frame_head
+from meshnode.wire.limits import CHUNK_BYTES_BULK, CHUNK_BYTES_SHARED, HEADER_BYTES_MAX, KIB
+from meshnode.wire.tensor import Body, Buffer
+
+SMALL_BODY_BYTES_MAX = 16 * KIB
+"""A message up to here goes out in one piece: cutting it would not help anybody."""
+SHARED_FOR_CHUNKS = 16
+"""Chunks stay small for so long after a small message: where one came, more will."""
+
+
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    """A message that waits to be sent, or whose body is being sent."""
+
+    call_id: int
+    pieces: list[Buffer]
+    """Its small frames, whole; emptied when they are taken."""
+    small_size: int
+    bulk: deque[memoryview] = field(default_factory=deque)
+    bulk_left: int = 0
+    started: bool = False
+    """Its header is on its way."""
+
+
+class Outbox:
+    """The messages and frames that wait. Nothing of a body is copied before it is sealed."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, _Outgoing] = {}
+        self._small: deque[_Outgoing] = deque()
+        self._bulk: deque[_Outgoing] = deque()
+        self._chunks_since_small = SHARED_FOR_CHUNKS
+        self.body_bytes = 0
+        """Bulk bodies queued and not yet sent."""
+
+    def __bool__(self) -> bool:
+        return bool(self._small or self._bulk)
+
+    def put_message(self, call_id: int, header: bytes, body: Body) -> None:
+        """Queue a message. Raises LocalProtocolError if its header is too long."""
+        if len(header) > HEADER_BYTES_MAX:
+            raise LocalProtocolError(f"a header of {len(header)} bytes, limit {HEADER_BYTES_MAX}")
+        views = deque(view for view in map(_flat, body) if view.nbytes)
+        size = sum(view.nbytes for view in views)
+        pieces: list[Buffer] = [frame_head(call_id, Kind.HEADER, len(header)), header]
+        outgoing = _Outgoing(call_id, pieces, len(header) + FRAME_HEAD_BYTES)
+        if size > SMALL_BODY_BYTES_MAX:
+            outgoing.bulk, outgoing.bulk_left = views, size
+            self.body_bytes += size
+        elif size:
+            outgoing.pieces += [frame_head(call_id, Kind.BODY, size), *views]
+            outgoing.small_size += size + FRAME_HEAD_BYTES
+        self._waiting[call_id] = outgoing
+        self._small.append(outgoing)
+
+    def put_frame(self, call_id: int, kind: Kind, payload: bytes) -> None:
+        """Queue a frame that belongs to no message."""
+        head = frame_head(call_id, kind, len(payload))
+        self._small.append(_Outgoing(call_id, [head, payload], len(head) + len(payload)))
+
+    def waits(self, call_id: int) -> bool:
+        """Return whether some of a message is still here."""
+        return call_id in self._waiting
+
+    def unsent(self, call_id: int) -> bool:
+        """Return whether a message is still here whole, so that the peer cannot know of it."""
+        outgoing = self._waiting.get(call_id)
+        return outgoing is not None and not outgoing.started
+
+    def drop(self, call_id: int) -> None:
+        """Forget what is left of a message, if anything."""
+        outgoing = self._waiting.pop(call_id, None)
+        if outgoing is None:
+            return
+        self.body_bytes -= outgoing.bulk_left
+        (self._bulk if outgoing.started else self._small).remove(outgoing)
+
+    def next_batch(self) -> tuple[list[Buffer], list[int]]:
+        """Return the plaintexts of the next records, and the messages that end with them."""
+        pieces: list[Buffer] = []
+        ended: list[int] = []
+        size = 0
+        while self._small and size < CHUNK_BYTES_SHARED:
+            outgoing = self._small.popleft()
+            pieces += outgoing.pieces
+            size += outgoing.small_size
+            outgoing.started, outgoing.pieces = True, []
+            if outgoing.bulk_left:
+                self._bulk.append(outgoing)
+            else:
+                self._chunks_since_small = 0
+                self._end(outgoing, ended)
+        chunk: Buffer = b""
+        if self._bulk:
+            outgoing = self._bulk.popleft()
+            chunk = self._next_chunk(outgoing)
+            pieces.append(frame_head(outgoing.call_id, Kind.BODY, len(chunk)))
+            if outgoing.bulk_left:
+                self._bulk.append(outgoing)
+            else:
+                self._end(outgoing, ended)
+        if len(chunk) <= SMALL_BODY_BYTES_MAX:
+            pieces.append(chunk)
+            chunk = b""
+        batch: list[Buffer] = [b"".join(pieces)]
+        if len(chunk):
+            batch.append(chunk)
+        return batch, ended
+
+    def _next_chunk(self, outgoing: _Outgoing) -> Buffer:
+        self._chunks_since_small += 1
+        shared = self._small or self._chunks_since_small <= SHARED_FOR_CHUNKS
+        wanted = min(CHUNK_BYTES_SHARED if shared else CHUNK_BYTES_BULK, outgoing.bulk_left)
+        chunk = _cut(outgoing.bulk, wanted)
+        outgoing.bulk_left -= len(chunk)
+        self.body_bytes -= len(chunk)
+        return chunk
+
+    def _end(self, outgoing: _Outgoing, ended: list[int]) -> None:
+        if self._waiting.get(outgoing.call_id) is outgoing:
+            del self._waiting[outgoing.call_id]
+            ended.append(outgoing.call_id)
+
+
+def _flat(buffer: Buffer) -> memoryview:
+    """Return the buffer as flat bytes, without copying."""
+    view = memoryview(buffer)
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _cut(buffers: deque[memoryview], wanted: int) -> Buffer:
+    """Take `wanted` bytes from the front: a view if one buffer has them, else a joined copy.
+
+    Joining stops early where the next buffer alone fills a chunk: that one is sent uncopied.
+    """
+    first = buffers.popleft()
+    if len(first) > wanted:
+        buffers.appendleft(first[wanted:])
+        return first[:wanted]
+    taken, size = [first], len(first)
+    while buffers and size < wanted and len(buffers[0]) < CHUNK_BYTES_SHARED:
+        piece = buffers.popleft()
+        if len(piece) > wanted - size:
+            buffers.appendleft(piece[wanted - size :])
+            piece = piece[: wanted - size]
+        taken.append(piece)
+        size += len(piece)
+    return first if len(taken) == 1 else b"".join(taken)

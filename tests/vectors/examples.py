@@ -1,0 +1,196 @@
+"""One example of each message, with telling values: what `tests/vectors/*.json` is written from.
+
+Families are the sections of `docs/protocol.md`. Changing an example changes the page's blocks;
+changing the bytes of an unchanged example changes the protocol.
+"""
+
+from meshnode.caps import Caps
+from meshnode.ids import (
+    Address,
+    Contact,
+    ContentHash,
+    NodeId,
+    NodeTag,
+    PublicKey,
+    RequestId,
+    tag_of,
+)
+from meshnode.wire import messages as m
+from meshnode.wire.codec import Envelope
+
+ALICE = Contact(PublicKey(bytes([0xA1] * 32)), Address("192.0.2.1", 7001))
+BOB = Contact(PublicKey(bytes([0xB0] * 32)), Address("2001:db8::b0", 7002))
+CAROL = Contact(PublicKey(bytes([0xCA] * 32)), Address("carol.example", 7003))
+ALICE_ID = NodeId(bytes([0x1A] * 32))
+MODULE = ContentHash(bytes([0x3D] * 32))
+ROOT = bytes([0x70] * 32)
+REQUEST = RequestId(bytes(range(16)))
+RECORD = bytes.fromhex("8443a10127a0") + b"\x44demo" + b"\x58\x40" + bytes([0x5E] * 64)
+"""COSE_Sign1 in form; who reads a record verifies it, the codec does not."""
+NETWORK = bytes([0x4E] * 16)
+GIVEN, HELD = bytes([0xC0] * 8), bytes([0xC1] * 8)
+
+LOAD = m.LoadRecord(
+    node=tag_of(ALICE_ID),
+    sequence=(1_700_000_000 << 20) + 5,
+    age_ms=120,
+    wait=84,
+    wait_mean=60,
+    wait_sigma=22,
+    in_flight=3,
+    draining=False,
+    speed=310,
+    modules=(m.ModuleLoad(module=tag_of(MODULE), warm=True, first=9, unit=4),),
+)
+BOB_LIVES = m.MemberUpdate(contact=BOB, state=0, incarnation=7, name="bob", caps=Caps.CPU | Caps.NN)
+CAROL_SUSPECT = m.MemberUpdate(
+    contact=CAROL,
+    state=1,
+    incarnation=2,
+    name="carol",
+    caps=Caps.CPU,
+    accuser=NodeTag(bytes([0xB0] * 8)),
+)
+IMAGE = m.TensorHeader(name="images", dtype="float32", shape=(1, 1, 2, 2), size=16)
+FLAGS = m.TensorHeader(name="flags", dtype="bool", shape=(3,), size=3)
+ONES = bytes.fromhex("0000803f") * 4
+
+DATAGRAMS: dict[str, dict[str, Envelope]] = {
+    "membership": {
+        "ping": Envelope(
+            message=m.Ping(sequence=41, updates=(BOB_LIVES,), loads=(LOAD,)), issued=GIVEN
+        ),
+        "ack": Envelope(message=m.Ack(sequence=41), issued=GIVEN, returned=HELD),
+        "ping-request": Envelope(
+            message=m.PingRequest(sequence=42, target=CAROL, updates=(CAROL_SUSPECT,)),
+            returned=HELD,
+        ),
+        "gossip": Envelope(message=m.Gossip(updates=(BOB_LIVES,), loads=(LOAD,)), returned=HELD),
+    },
+    "dht": {
+        "find-node": Envelope(message=m.FindNode(rpc=2**63 + 1, target=MODULE), returned=HELD),
+        "found-nodes": Envelope(
+            message=m.FoundNodes(rpc=2**63 + 1, contacts=(ALICE, BOB, CAROL)),
+            issued=GIVEN,
+            returned=HELD,
+        ),
+        "get-records": Envelope(message=m.GetRecords(rpc=9, key=ROOT), network=NETWORK),
+        "found-records": Envelope(
+            message=m.FoundRecords(rpc=9, records=(RECORD,), contacts=(ALICE,), more=False),
+            network=NETWORK,
+            issued=GIVEN,
+        ),
+        "put-record": Envelope(message=m.PutRecord(rpc=10, record=RECORD), returned=HELD),
+        "put-reply": Envelope(message=m.PutReply(rpc=10, kept=True)),
+    },
+}
+
+CALLS: dict[str, dict[str, m.StreamMessage]] = {
+    "predict": {
+        "predict": m.Predict(
+            request_id=REQUEST,
+            module=MODULE,
+            source="camera-3",
+            budget_ms=1500,
+            hops_left=1,
+            tensors=(FLAGS, IMAGE),
+            body=(b"\x01\x00\x01" + bytes(5) + ONES,),
+        ),
+        "prediction": m.Prediction(
+            request_id=REQUEST,
+            served_by=ALICE_ID,
+            module=MODULE,
+            tensors=(m.TensorHeader(name="label", dtype="int64", shape=(1,), size=8),),
+            timing=m.Timing(queue_us=250, run_us=1900, model_us=1400),
+            batch=2,
+            load=LOAD,
+            body=((7).to_bytes(8, "little"),),
+        ),
+        "failure": m.Failure(
+            code="MN-502",
+            message="the queue of 'digits' is full",
+            because=("64 requests wait", "the oldest for 910 ms"),
+            try_="again in 1 s",
+        ),
+    },
+    "modules": {
+        "describe": m.Describe(module=MODULE),
+        "description": m.Description(
+            module=MODULE,
+            size=1_234_567,
+            root=ROOT,
+            publisher_chain=(b"certificate 1", b"certificate 2"),
+            body=(b"\0asm\x01\0\0\0head",),
+        ),
+        "ask-held": m.AskHeld(blobs=(MODULE, ContentHash(ROOT))),
+        "held": m.Held(held=(True, False)),
+        "get-piece-hashes": m.GetPieceHashes(blob=MODULE),
+        "piece-hashes": m.PieceHashes(
+            blob=MODULE, size=300_000, root=ROOT, body=(bytes([1] * 32 + [2] * 32),)
+        ),
+        "get-piece": m.GetPiece(blob=MODULE, index=1),
+        "piece": m.Piece(blob=MODULE, index=1, body=(b"the last piece is shorter",)),
+        "hold": m.Hold(module=MODULE),
+        "holding": m.Holding(module=MODULE, sources=((ALICE_ID, 262_144),)),
+        "list-modules": m.ListModules(),
+        "catalog": m.Catalog(
+            entries=(
+                m.CatalogEntry(
+                    module=MODULE,
+                    name="digits",
+                    version="1.0.0",
+                    publisher=ALICE.public_key,
+                    size=1_234_567,
+                    warm=True,
+                ),
+            )
+        ),
+    },
+    "admission": {
+        "join": m.Join(name="kitchen-pi"),
+        "admission": m.Admission(
+            mesh_name="home",
+            root_key=ALICE.public_key,
+            mesh_key=bytes([0x5C] * 32),
+            chain=(b"certificate 1",),
+            members=(ALICE, BOB),
+            seeds=(CAROL,),
+        ),
+    },
+}
+
+
+def _predict(body_size: int, tensors: str, hops: str = "01") -> str:
+    """Return the header of a Predict with this list of tensors."""
+    return f"8801{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{tensors}"
+
+
+_TENSOR = "8184" + "6161" + "67666c6f61743332" + "8102"
+"""A list of one tensor "a", float32, shape [2]; its size follows."""
+
+REFUSED_DATAGRAMS: dict[str, tuple[str, str]] = {
+    "another version": ("88020a4040404009f5", "version"),
+    "unknown number": ("8801186340404040" + "09f5", "unknown number 99"),
+    "cookie of seven bytes": ("88010a4047" + "41" * 7 + "404009f5", "issued"),
+    "a field too many": ("89010a4040404009f5f5", "list of 2 fields"),
+    "trailing byte": ("88010a4040404009f500", "canonical"),
+    "number in the long form": ("88010a404040401809f5", "canonical"),
+    "true as a number": ("88010a40404040f5f5", "rpc"),
+    "target of 2 bytes": ("8801054040404009420000", "target"),
+}
+"""Name: hex, and a word that our refusal contains."""
+
+REFUSED_CALLS: dict[str, tuple[str, str, str]] = {
+    "unknown number": ("82186300", "", "unknown number 99"),
+    "a body where none may be": ("820e01", "00", "body"),
+    "another body than came": ("820e00", "00", "body"),
+    "tensor smaller than its shape": (_predict(8, _TENSOR + "04"), "00" * 8, "its shape [2]"),
+    "body longer than its tensors": (_predict(16, _TENSOR + "08"), "00" * 16, "announces 8"),
+    "two tensors of one name": (
+        _predict(16, "82" + (_TENSOR[2:] + "08") * 2),
+        "00" * 16,
+        "two tensors",
+    ),
+    "second hop": (_predict(8, _TENSOR + "08", hops="02"), "00" * 8, "hops_left"),
+}
+"""Name: header, body, and a word that our refusal contains."""
