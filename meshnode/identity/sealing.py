@@ -1,0 +1,165 @@
+"""Sealed datagrams: strangers are refused by one keyed hash, members by an AEAD under a pair key.
+
+    packet = mac1 (16) || sender's Ed25519 key (32) || nonce (24) || XChaCha20-Poly1305
+
+`mac1` is keyed BLAKE2b over the rest, with a key made from the recipient's public key and the
+mesh's secrets (WireGuard's idea): whoever lacks them costs one hash and gets silence. The pair
+key comes from X25519 of the two static keys, so a packet that opens is from its sender.
+"""
+
+import hmac
+from collections import OrderedDict
+from hashlib import blake2b
+
+import nacl.bindings
+from nacl.exceptions import CryptoError
+
+from meshnode.errors import LocalProtocolError, RemoteProtocolError
+from meshnode.identity.keys import Identity, random_bytes, x25519_public
+from meshnode.ids import Address, NetworkId, PublicKey
+from meshnode.wire.limits import DATAGRAM_BYTES_MAX
+
+MAC1_BYTES = 16
+KEY_BYTES = 32
+NETWORK_BYTES = 16
+NONCE_BYTES = 24
+TAG_BYTES = 16
+OVERHEAD_BYTES = MAC1_BYTES + KEY_BYTES + NONCE_BYTES + TAG_BYTES
+PLAINTEXT_BYTES_MAX = DATAGRAM_BYTES_MAX - OVERHEAD_BYTES
+PAIR_KEYS_MAX = 1024
+"""X25519 costs 35-50 us, a cached pair key nothing."""
+COOKIE_BYTES = 8
+COOKIE_EPOCH_S = 300.0
+
+SEED_MESH_KEY = bytes(32)
+SEED_NETWORK = NetworkId(bytes(16))
+"""Traffic with seeds is sealed outside any mesh: a seed holds no mesh's secret."""
+
+
+class Sealer:
+    """Seals and opens datagrams of one node in one domain (its mesh, or the seeds')."""
+
+    def __init__(self, identity: Identity, *, mesh_key: bytes, network: NetworkId) -> None:
+        if len(mesh_key) != KEY_BYTES or len(network) != NETWORK_BYTES:
+            raise LocalProtocolError("a mesh key has 32 bytes and a network id 16")
+        self._identity = identity
+        self._domain = mesh_key + network
+        self._own_mac_key = self._mac_key(identity.public_key)
+        self._pair_keys: OrderedDict[bytes, bytes] = OrderedDict()
+        self._mac_keys: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def seal(self, recipient: PublicKey, plaintext: bytes) -> bytes:
+        """Return the packet for `recipient`, `OVERHEAD_BYTES` longer than the plaintext.
+
+        Raises LocalProtocolError if it would not fit a datagram, RemoteProtocolError if the
+        recipient's key (which came from a peer) is no usable point of the curve.
+        """
+        if len(plaintext) > PLAINTEXT_BYTES_MAX:
+            raise LocalProtocolError(f"a datagram of {len(plaintext)} bytes is too long")
+        nonce = random_bytes(NONCE_BYTES)
+        key = self._pair_keys.get(recipient)
+        if key is None:
+            key = self._derive(recipient)
+        _keep(self._pair_keys, recipient, key)
+        head = self._identity.public_key + nonce
+        box: bytes = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+            plaintext, head, nonce, key
+        )
+        rest = head + box
+        mac_key = self._mac_keys.get(recipient)
+        if mac_key is None:
+            mac_key = self._mac_key(recipient)
+        _keep(self._mac_keys, recipient, mac_key)
+        return _mac1(rest, mac_key) + rest
+
+    def is_for_me(self, packet: bytes) -> bool:
+        """Return whether the sender knows our key and the mesh's; no public-key work is done."""
+        if not OVERHEAD_BYTES <= len(packet) <= DATAGRAM_BYTES_MAX:
+            return False
+        expected = _mac1(memoryview(packet)[MAC1_BYTES:], self._own_mac_key)
+        return hmac.compare_digest(expected, packet[:MAC1_BYTES])
+
+    def open(self, packet: bytes) -> tuple[PublicKey, bytes]:
+        """Return (sender's key, plaintext), or raise RemoteProtocolError.
+
+        A sender unknown until now costs an X25519; its pair key is remembered only when the
+        packet opens, so that made-up senders cannot push out the keys of real ones.
+        """
+        if not self.is_for_me(packet):
+            raise RemoteProtocolError("a datagram that is not for this node")
+        head = packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES + NONCE_BYTES]
+        sender = PublicKey(head[:KEY_BYTES])
+        if sender == self._identity.public_key:
+            raise RemoteProtocolError("a datagram reflected to its sender")
+        key = self._pair_keys.get(sender)
+        if key is None:
+            key = self._derive(sender)
+        try:
+            plaintext: bytes = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+                packet[MAC1_BYTES + len(head) :], head, head[KEY_BYTES:], key
+            )
+        except CryptoError as error:
+            raise RemoteProtocolError("a datagram that does not open") from error
+        _keep(self._pair_keys, sender, key)
+        return sender, plaintext
+
+    def _derive(self, other: PublicKey) -> bytes:
+        point = x25519_public(other)
+        if point is None:
+            raise RemoteProtocolError("a key that is not a point of the curve")
+        try:
+            shared: bytes = nacl.bindings.crypto_scalarmult(self._identity.x25519_secret, point)
+        except (CryptoError, RuntimeError) as error:
+            raise RemoteProtocolError("a key of low order") from error
+        both = b"".join(sorted((self._identity.public_key, other)))
+        material = shared + self._domain + both
+        return blake2b(material, digest_size=KEY_BYTES, person=b"meshnode-pair").digest()
+
+    def _mac_key(self, recipient: PublicKey) -> bytes:
+        material = recipient + self._domain
+        return blake2b(material, digest_size=KEY_BYTES, person=b"meshnode-mac1").digest()
+
+    def __repr__(self) -> str:
+        return f"Sealer({self._identity!r})"
+
+
+class Cookies:
+    """Return-routability cookies: a MAC over who was where, valid for five to ten minutes.
+
+    Stateless for the issuer; a node that gives one back has received at that address.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise LocalProtocolError("a cookie secret has 32 bytes")
+        self._secret = secret
+
+    def issue(self, public_key: PublicKey, address: Address, now: float) -> bytes:
+        """Return the cookie of this key at this address now."""
+        return self._at(public_key, address, int(now // COOKIE_EPOCH_S))
+
+    def check(self, cookie: bytes, public_key: PublicKey, address: Address, now: float) -> bool:
+        """Return whether it was issued for this key and address in this epoch or the one before."""
+        epoch = int(now // COOKIE_EPOCH_S)
+        return any(
+            hmac.compare_digest(cookie, self._at(public_key, address, e))
+            for e in (epoch, epoch - 1)
+        )
+
+    def _at(self, public_key: PublicKey, address: Address, epoch: int) -> bytes:
+        data = public_key + f"{address.host}|{address.port}|{epoch}".encode()
+        return blake2b(
+            data, key=self._secret, digest_size=COOKIE_BYTES, person=b"meshnode-cookie"
+        ).digest()
+
+
+def _mac1(data: bytes | memoryview, key: bytes) -> bytes:
+    return blake2b(data, key=key, digest_size=MAC1_BYTES).digest()
+
+
+def _keep(cache: "OrderedDict[bytes, bytes]", name: bytes, value: bytes) -> None:
+    """Put `name` at the end of the line to be dropped."""
+    cache[name] = value
+    cache.move_to_end(name)
+    if len(cache) > PAIR_KEYS_MAX:
+        cache.popitem(last=False)
