@@ -1,0 +1,115 @@
+"""What this node answers to others: contacts, records, and whether it kept a record.
+
+An answer fits one datagram by construction. What is handed out was verified: contacts that
+answered us, records whose signature was checked when they came in.
+"""
+
+from collections.abc import Iterable
+
+from meshnode.dht.records import open_record
+from meshnode.dht.settings import DhtSettings
+from meshnode.dht.store import RecordStore, Verdict
+from meshnode.dht.table import Table
+from meshnode.errors import RemoteProtocolError
+from meshnode.ids import Contact, NetworkId
+from meshnode.machine import Random
+from meshnode.wire.limits import MESSAGE_BYTES_MAX, RECORDS_PER_REPLY_MAX
+from meshnode.wire.messages import (
+    FindNode,
+    FoundNodes,
+    FoundRecords,
+    GetRecords,
+    PutRecord,
+    PutReply,
+    Received,
+    Send,
+)
+
+ENVELOPE_BYTES = 64
+"""Version, type, network, two cookies, rpc id and the heads of lists, generously."""
+ROOM = MESSAGE_BYTES_MAX - ENVELOPE_BYTES
+CONTACTS_BESIDE_RECORDS = 4
+"""Where records are many, room is left for so many contacts, so that a lookup still gets on."""
+
+
+class Answers:
+    """Answers the three questions from the table and the store."""
+
+    def __init__(
+        self,
+        table: Table,
+        store: RecordStore,
+        network: NetworkId,
+        settings: DhtSettings,
+        rng: Random,
+    ) -> None:
+        self.refused = 0
+        """Records offered to us that were forged, malformed or of another mesh."""
+        self.equivocations = 0
+        """Records offered to us that contradict one we hold."""
+        self._table = table
+        self._store = store
+        self._network = network
+        self._settings = settings
+        self._rng = rng
+
+    def answer(self, received: Received, now: float) -> Send | None:
+        """Return the answer to a question, None if it is none."""
+        sender = received.sender
+        match received.message:
+            case FindNode() as ask:
+                contacts = _fitting(self._near(ask.target, sender), ROOM)
+                return Send(sender, FoundNodes(rpc=ask.rpc, contacts=contacts))
+            case GetRecords() as ask:
+                return Send(sender, self._records(ask, sender, now))
+            case PutRecord() as offer:
+                kept = received.proved and self._keep(offer, sender, now)
+                return Send(sender, PutReply(rpc=offer.rpc, kept=kept))
+            case _:
+                return None
+
+    def _records(self, ask: GetRecords, sender: Contact, now: float) -> FoundRecords:
+        near = self._near(ask.key, sender)
+        reserved = sum(map(_contact_bytes, near[:CONTACTS_BESIDE_RECORDS]))
+        records: list[bytes] = []
+        for room in (ROOM - reserved, ROOM):
+            if not records:
+                records = self._store.subset(ask.key, now, bytes_max=room, rng=self._rng)
+        records = records[:RECORDS_PER_REPLY_MAX]
+        left = ROOM - sum(len(record) + 3 for record in records)
+        return FoundRecords(
+            rpc=ask.rpc,
+            records=tuple(records),
+            contacts=_fitting(near, left),
+            more=self._store.count_of(ask.key, now) > len(records),
+        )
+
+    def _keep(self, offer: PutRecord, sender: Contact, now: float) -> bool:
+        try:
+            record = open_record(offer.record, network=self._network)
+        except RemoteProtocolError:
+            self.refused += 1
+            return False
+        verdict = self._store.put(record, offer.record, sender, now)
+        self.equivocations += verdict is Verdict.EQUIVOCATION
+        return verdict is Verdict.KEPT
+
+    def _near(self, target: bytes, asker: Contact) -> list[Contact]:
+        k = self._settings.k
+        return self._table.closest(target, k, exclude=asker.node_id, only_sound=True)
+
+
+def _fitting(contacts: Iterable[Contact], bytes_max: int) -> tuple[Contact, ...]:
+    """Return the head of `contacts` that fits."""
+    chosen: list[Contact] = []
+    for contact in contacts:
+        bytes_max -= _contact_bytes(contact)
+        if bytes_max < 0:
+            break
+        chosen.append(contact)
+    return tuple(chosen)
+
+
+def _contact_bytes(contact: Contact) -> int:
+    """Return what a contact takes in CBOR at most: list head, key, host text, port."""
+    return 1 + 34 + 2 + len(contact.address.host.encode()) + 3 + 1

@@ -1,0 +1,113 @@
+"""RPCs under way: their random ids, retries, timeouts, and which answer belongs to which.
+
+An answer counts only from the key that was asked, with the id that was asked. The id is 64 random
+bits that nobody but the recipient can read (datagrams are sealed), so an answer from the address
+that was asked also proves that address.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Generic, TypeVar
+
+from meshnode.dht.settings import DhtSettings
+from meshnode.ids import Contact
+from meshnode.machine import Random
+from meshnode.wire.messages import FindNode, GetRecords, PutRecord, Received, Send
+
+OwnerT = TypeVar("OwnerT")
+Question = FindNode | GetRecords | PutRecord
+
+
+class Silence(Enum):
+    """What it means that no answer has come yet."""
+
+    RETRY = 0
+    """Ask again; the first time, the slot in the lookup is free."""
+    OVERDUE = 1
+    """Beyond the patience of a lookup that has found something."""
+    FAILED = 2
+    """Given up; the call is over."""
+
+
+@dataclass(slots=True)
+class Call(Generic[OwnerT]):
+    """One question to one contact, and for whom it is asked."""
+
+    contact: Contact
+    question: Question
+    owner: OwnerT
+    asked_at: float
+    steps: list[tuple[float, Silence]] = field(default_factory=list)
+    """What silence will mean, and when; soonest last."""
+    retried: bool = False
+
+
+class Calls(Generic[OwnerT]):
+    """All RPCs of one node that wait for an answer."""
+
+    def __init__(self, settings: DhtSettings, rng: Random) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._calls: dict[int, Call[OwnerT]] = {}
+        self._due: list[tuple[float, int]] = []
+        """A heap of (when, rpc); entries of answered calls are skipped."""
+        self.rtt_s = settings.rtt_initial_s
+        """Smoothed over all contacts, from answers to questions sent once (Karn's rule)."""
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def ask(self, contact: Contact, question: Question, owner: OwnerT, now: float) -> Send:
+        """Start an RPC and return its first datagram; the question's rpc id is replaced."""
+        rpc = self._rng.getrandbits(64)
+        while rpc in self._calls:
+            rpc = self._rng.getrandbits(64)
+        question = replace(question, rpc=rpc)
+        call = Call(contact, question, owner, now, self._schedule(now))
+        self._calls[rpc] = call
+        heapq.heappush(self._due, (call.steps[-1][0], rpc))
+        return Send(contact, question)
+
+    def take_answer(self, received: Received, rpc: int, now: float) -> Call[OwnerT] | None:
+        """Return and end the call that this answers, or None if nobody asked that."""
+        call = self._calls.get(rpc)
+        if call is None or call.contact.public_key != received.sender.public_key:
+            return None
+        del self._calls[rpc]
+        if not call.retried:
+            self.rtt_s += (max(0.0, now - call.asked_at) - self.rtt_s) / 8
+        return call
+
+    def next_silence(self, now: float) -> tuple[Silence, Call[OwnerT]] | None:
+        """Return one call whose time for something has come, or None if there is none."""
+        while self._due and self._due[0][0] <= now:
+            _, rpc = heapq.heappop(self._due)
+            call = self._calls.get(rpc)
+            if call is None:
+                continue
+            _, silence = call.steps.pop()
+            if silence is Silence.FAILED:
+                del self._calls[rpc]
+            else:
+                heapq.heappush(self._due, (call.steps[-1][0], rpc))
+                call.retried |= silence is Silence.RETRY
+            return silence, call
+        return None
+
+    def next_timer(self) -> float | None:
+        """Return when `next_silence` has something, or None."""
+        while self._due and self._due[0][1] not in self._calls:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _schedule(self, now: float) -> list[tuple[float, Silence]]:
+        s = self._settings
+        wait = min(max(s.retry_after_min_s, 2 * self.rtt_s), s.retry_after_max_s)
+        # 1, 3, 7 ... waits after the question: a lost datagram is replaced quickly, a slow link
+        # is not flooded.
+        retries = [(now + wait * (2**n - 1), Silence.RETRY) for n in range(1, s.retries_max + 1)]
+        ends = [(now + s.patience_s, Silence.OVERDUE), (now + s.rpc_timeout_s, Silence.FAILED)]
+        in_time: Sequence[tuple[float, Silence]] = [r for r in retries if r[0] < ends[-1][0]]
+        return sorted([*in_time, *ends], key=lambda step: step[0], reverse=True)

@@ -1,0 +1,73 @@
+"""What this node asks others for: each RPC under way belongs to one of these errands."""
+
+from dataclasses import dataclass
+
+from meshnode.dht.calls import Question
+from meshnode.dht.findings import Findings
+from meshnode.dht.lookup import Lookup
+from meshnode.ids import Contact
+from meshnode.wire.messages import FindNode, GetRecords
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Search:
+    """A lookup with its purpose."""
+
+    lookup: Lookup
+    ticket: int | None = None
+    """Who asked; None when it is our own upkeep."""
+    findings: Findings | None = None
+    """Where records go, if records are looked for; else only nodes are."""
+    record: bytes = b""
+    """The signed record to be stored at the nodes found, if this leads to a publication."""
+    joins: bool = False
+    """It looks for ourselves: afterwards the rest of the keyspace is looked at."""
+    over: bool = False
+    """It has reported; answers still to come only feed the routing table."""
+
+    @property
+    def question(self) -> Question:
+        """What each contact is asked."""
+        if self.findings is not None:
+            return GetRecords(rpc=0, key=self.lookup.target)
+        return FindNode(rpc=0, target=self.lookup.target)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing to wait for: the end, or enough was found."""
+        if self.lookup.finished:
+            return True
+        found = self.findings
+        if found is None:
+            return False
+        return found.enough or (found.some and self.lookup.nearly_finished)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Publication:
+    """A record on its way to the nodes that shall keep it."""
+
+    ticket: int
+    waiting: int
+    """Nodes that have neither answered nor failed."""
+    stored: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether every node has answered or failed."""
+        return self.waiting == 0
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Probe:
+    """A question whose only purpose is to see whether a contact answers."""
+
+    contact: Contact
+    follow: bool = False
+    """Whether contacts that the answer brings are verified in turn. Never where they came that
+    way themselves, or a liar could lead us on for ever."""
+    over: bool = False
+    """Never: a probe is worth its retries."""
+
+
+Errand = Search | Publication | Probe

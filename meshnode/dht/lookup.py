@@ -1,0 +1,169 @@
+"""One iterative lookup: which contacts to ask next, and when to stop.
+
+Pure bookkeeping, without time. Rolling instead of rounds: alpha queries have a slot, an answer
+or a silence frees its slot at once, so one dead contact delays nothing but itself. Only contacts
+among the k nearest still hopeful ones are asked, and nobody is asked twice unless he said that he
+has more. It is finished when the k nearest that did not fail have answered; a contact that failed
+is never among what was found.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import Enum
+
+from meshnode.dht.addresses import is_usable
+from meshnode.dht.settings import DhtSettings
+from meshnode.dht.table import Candidates, TableNode
+from meshnode.ids import Address, Contact, NodeId
+
+
+class State(Enum):
+    """What became of one candidate."""
+
+    WAITING = 0
+    """Not asked yet."""
+    ASKED = 1
+    """Asked, and it has a slot."""
+    SILENT = 2
+    """Asked long enough ago that its slot is free again; it still counts as hopeful."""
+    OVERDUE = 3
+    """Silent beyond the patience of a lookup that has found something."""
+    ANSWERED = 4
+    FAILED = 5
+
+
+_IN_FLIGHT = (State.ASKED, State.SILENT, State.OVERDUE)
+
+
+class Lookup:
+    """The state of one lookup. A target is 32 bytes: a node id or a record's key."""
+
+    def __init__(self, target: bytes, own_id: NodeId, settings: DhtSettings) -> None:
+        self.target = target
+        self.rpcs = 0
+        """Contacts asked so far."""
+        self._own_id = own_id
+        self._settings = settings
+        self._candidates = Candidates(target, settings.candidates_max)
+        self._states: dict[bytes, State] = {}
+        self._at_address: Counter[Address] = Counter()
+        self._again: Counter[bytes] = Counter()
+        self._elsewhere: dict[bytes, Contact] = {}
+        """A second address of a candidate: one liar must not hide an honest node."""
+
+    def add(self, contacts: Iterable[Contact]) -> None:
+        """Consider more contacts. A known one at another address is kept for when it fails."""
+        limit = self._settings.candidates_per_address_max
+        for contact in contacts:
+            node_id = contact.node_id
+            known = self._candidates.get_node(node_id)
+            if known is not None and known.contact.address != contact.address:
+                self._elsewhere.setdefault(node_id, contact)
+                if self._states[node_id] is State.FAILED:
+                    self._fail_over(node_id)
+            elif (
+                known is None
+                and node_id != self._own_id
+                and self._at_address[contact.address] < limit
+            ):
+                self._at_address[contact.address] += 1
+                self._candidates.push([TableNode(node_id, contact)])
+                self._states[node_id] = State.WAITING
+        if len(self._states) > len(self._candidates):  # the farthest were dropped
+            kept = {node.id for node in self._candidates}
+            self._states = {i: s for i, s in self._states.items() if i in kept}
+
+    def next_queries(self) -> list[Contact]:
+        """Return contacts to ask now; they count as asked from here on."""
+        queries: list[Contact] = []
+        room = self._settings.alpha - self._count(State.ASKED)
+        for node in self._nearest(skip=(State.FAILED, State.SILENT, State.OVERDUE)):
+            if len(queries) >= room or self.rpcs >= self._settings.rpcs_max:
+                break
+            if self._states[node.id] is State.WAITING:
+                self._states[node.id] = State.ASKED
+                self._candidates.mark_contacted(node)
+                self.rpcs += 1
+                queries.append(node.contact)
+        return queries
+
+    def on_answer(self, sender: Contact, closer: Iterable[Contact]) -> None:
+        """Note an answer, from where it came, and the contacts it brought.
+
+        Those are candidates, nothing more: what they are worth shows when they are asked.
+        """
+        if self._states.get(sender.node_id) not in _IN_FLIGHT:
+            return
+        self._states[sender.node_id] = State.ANSWERED
+        self._candidates.replace(TableNode(sender.node_id, sender))
+        told = list(closer)[: self._settings.k]
+        self.add(contact for contact in told if is_usable(contact.address))
+
+    def on_more(self, node_id: bytes) -> None:
+        """Note that a contact which answered has more: it may be asked again, a few times."""
+        if (
+            self._states.get(node_id) is State.ANSWERED
+            and self._again[node_id] < self._settings.subsets_max
+        ):
+            self._again[node_id] += 1
+            self._states[node_id] = State.WAITING
+
+    def on_silence(self, node_id: bytes) -> None:
+        """Free the slot of a contact that takes its time."""
+        if self._states.get(node_id) is State.ASKED:
+            self._states[node_id] = State.SILENT
+
+    def on_overdue(self, node_id: bytes) -> None:
+        """Note that a contact is silent beyond the patience of a lookup that found something."""
+        if self._states.get(node_id) in (State.ASKED, State.SILENT):
+            self._states[node_id] = State.OVERDUE
+
+    def on_failure(self, node_id: bytes) -> None:
+        """Give a contact up."""
+        if self._states.get(node_id) in _IN_FLIGHT:
+            self._states[node_id] = State.FAILED
+            self._fail_over(node_id)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the k nearest that did not fail have answered, or the limit of RPCs is used."""
+        return self._all_answered(self._nearest(skip=(State.FAILED,)))
+
+    @property
+    def nearly_finished(self) -> bool:
+        """The same without waiting for overdue contacts: good enough where something was found."""
+        return self._all_answered(self._nearest(skip=(State.FAILED, State.OVERDUE)))
+
+    def closest(self) -> tuple[Contact, ...]:
+        """Return the at most k nearest contacts that answered, nearest first."""
+        others = [state for state in State if state is not State.ANSWERED]
+        return tuple(node.contact for node in self._nearest(skip=others))
+
+    def _fail_over(self, node_id: bytes) -> None:
+        """Let a failed candidate be asked at its other address, if one was told; once."""
+        other = self._elsewhere.get(node_id)
+        if other is not None and self._again[node_id] == 0:
+            self._again[node_id] += 1
+            self._candidates.replace(TableNode(node_id, other))
+            self._states[node_id] = State.WAITING
+
+    def _all_answered(self, nodes: Iterable[TableNode]) -> bool:
+        spent = self.rpcs >= self._settings.rpcs_max
+        for node in nodes:
+            state = self._states[node.id]
+            if state is not State.ANSWERED and not (spent and state is State.WAITING):
+                return False
+        return True
+
+    def _nearest(self, skip: Iterable[State]) -> list[TableNode]:
+        """Return the k nearest candidates in none of these states."""
+        nearest: list[TableNode] = []
+        for node in self._candidates:
+            if len(nearest) >= self._settings.k:
+                break
+            if self._states[node.id] not in skip:
+                nearest.append(node)
+        return nearest
+
+    def _count(self, state: State) -> int:
+        return sum(1 for s in self._states.values() if s is state)

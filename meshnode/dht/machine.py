@@ -1,0 +1,395 @@
+"""DhtMachine: answers queries, runs lookups, publishes, and keeps the routing table true.
+
+The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
+
+1. A contact enters the table only by answering a question of ours from the address we asked, or
+   from one that is proved otherwise. A stranger who asks us something from a proved address is
+   asked back, and enters by answering.
+2. Everybody is answered from table and store. Nothing from an unproved sender changes either.
+3. A lookup keeps alpha questions in slots (rolling), follows only contacts nearer than the k best,
+   asks at most 64, and ends when the k nearest that did not fail have answered. Silence frees a
+   slot after the first retry; only 1.5 s of it is a failure, two failures remove a contact.
+4. FindRecords collects what verifies. A single-valued key ends after 3 nodes answered with a
+   record, the highest sequence number wins and is never undercut later; provider records end at
+   16 distinct ones. Once something is found, contacts silent for 0.5 s are not waited for.
+5. Publish looks the key up, stores the record at the k nearest that answered, and keeps it here.
+6. Join looks ourselves up starting from the given contacts, asks the nearest once more (the first
+   question came from an unproved address, by rule 1 it made us known to nobody), then looks up one
+   target at each farther distance. While fewer than k contacts are known it is repeated at growing
+   intervals: in a small mesh everybody must know everybody. Contacts given or lost are remembered
+   and tried again.
+7. On timers: the least recently seen contact is checked, lonely buckets are refreshed, expired
+   records forgotten.
+8. A passive machine (a seed) answers, stores and verifies, and starts no lookup of its own.
+"""
+
+from collections.abc import Sequence
+
+from meshnode.dht.answers import Answers
+from meshnode.dht.calls import Call, Calls, Silence
+from meshnode.dht.commands import DhtEffect as DhtEffect
+from meshnode.dht.commands import DhtInput as DhtInput
+from meshnode.dht.commands import Doubt as Doubt
+from meshnode.dht.commands import FindNodes as FindNodes
+from meshnode.dht.commands import FindRecords as FindRecords
+from meshnode.dht.commands import Join as Join
+from meshnode.dht.commands import LookupFinished as LookupFinished
+from meshnode.dht.commands import Observe as Observe
+from meshnode.dht.commands import Publish as Publish
+from meshnode.dht.commands import PublishFinished as PublishFinished
+from meshnode.dht.counters import Counters
+from meshnode.dht.errands import Errand, Probe, Publication, Search
+from meshnode.dht.findings import Findings, SeqMemory
+from meshnode.dht.probes import Probes
+from meshnode.dht.records import NameRecord, key_of, open_record
+from meshnode.dht.searches import Searches
+from meshnode.dht.settings import DhtSettings
+from meshnode.dht.store import RecordStore
+from meshnode.dht.table import Table
+from meshnode.dht.upkeep import Care, Upkeep
+from meshnode.errors import LocalProtocolError, RemoteProtocolError
+from meshnode.ids import Contact, NetworkId, NodeId
+from meshnode.machine import Random
+from meshnode.wire.messages import (
+    Ack,
+    FindNode,
+    FoundNodes,
+    FoundRecords,
+    GetRecords,
+    Gossip,
+    Ping,
+    PingRequest,
+    PutRecord,
+    PutReply,
+    Received,
+    Send,
+)
+
+
+class DhtMachine:
+    """The node's part in the DHT."""
+
+    def __init__(
+        self,
+        own: Contact,
+        network: NetworkId,
+        settings: DhtSettings,
+        rng: Random,
+        *,
+        seeds: Sequence[Contact] = (),
+        passive: bool = False,
+    ) -> None:
+        """`seeds` are asked and given records, but are no members: they enter no table."""
+        self.counters = Counters()
+        self._own = own
+        self._own_id: NodeId = own.node_id
+        self._network = network
+        self._settings = settings
+        self._rng = rng
+        self._seeds = {seed.public_key: seed for seed in seeds}
+        self._passive = passive
+        self._table = Table(
+            self._own_id,
+            k=settings.k,
+            replacement_factor=settings.replacement_factor,
+            failures_max=settings.failures_max,
+        )
+        self._store = RecordStore(own.public_key, settings)
+        self._answers = Answers(self._table, self._store, network, settings, rng)
+        self._calls: Calls[Errand] = Calls(settings, rng)
+        self._probes = Probes(self._table, self._calls, settings)
+        self._upkeep = Upkeep(self._table, settings, rng)
+        self._searches = Searches(
+            self._own_id, self._table, self._calls, self.counters, settings, passive=passive
+        )
+        self._tidy = False
+        """The table may need a lookup of our own."""
+        self._seqs = SeqMemory()
+
+    # ------------------------------------------------------------ three verbs
+
+    def handle(self, event: DhtInput, now: float) -> Sequence[DhtEffect]:
+        """See `Machine.handle`."""
+        self._upkeep.start(now)
+        return [*self._obey(event, now), *self._settle(now)]
+
+    def tick(self, now: float) -> Sequence[DhtEffect]:
+        """See `Machine.tick`."""
+        effects: list[DhtEffect] = []
+        while (silent := self._calls.next_silence(now)) is not None:
+            effects += self._on_silence(*silent, now)
+        for care in self._upkeep.due(now):
+            effects += self._care(care, now)
+        return effects + self._settle(now)
+
+    def next_timer(self) -> float | None:
+        """See `Machine.next_timer`."""
+        timers = (self._calls.next_timer(), self._upkeep.next_timer())
+        return min((t for t in timers if t is not None), default=None)
+
+    # ------------------------------------------------------------ what others see
+
+    @property
+    def size(self) -> int:
+        """How many contacts the table holds."""
+        return len(self._table)
+
+    @property
+    def records_held(self) -> int:
+        """How many records are stored here, for others and for ourselves."""
+        return self._store.count
+
+    def contacts(self) -> list[Contact]:
+        """Return contacts for the peer cache: verified ones first, then lost ones.
+
+        The lost are kept too, or a mesh would not find together after an outage of all.
+        """
+        return [*self._table.contacts(), *self._upkeep.lost]
+
+    # ------------------------------------------------------------ datagrams
+
+    def _receive(self, event: Received, now: float) -> Sequence[DhtEffect]:
+        if event.sender.public_key == self._own.public_key:
+            return []  # our own packet, reflected
+        match event.message:
+            case FindNode() | GetRecords() | PutRecord():
+                answer = self._answers.answer(event, now)
+                self.counters.refused_records = self._answers.refused
+                self.counters.equivocations = self._answers.equivocations
+                return [*([answer] if answer else []), *self._learn(event, now)]
+            case FoundNodes() | FoundRecords() | PutReply():
+                return self._take_answer(event, event.message, now)
+            case Ping() | Ack() | PingRequest() | Gossip():
+                return []  # another machine's
+
+    def _learn(self, event: Received, now: float) -> Sequence[DhtEffect]:
+        """Rule 1: a stranger who asks from a proved address is asked back."""
+        if not event.proved or event.sender.public_key in self._seeds:
+            return []
+        self._table.seen(event.sender, now)
+        return self._probes.verify(event.sender, now)
+
+    def _take_answer(
+        self, event: Received, message: FoundNodes | FoundRecords | PutReply, now: float
+    ) -> Sequence[DhtEffect]:
+        call = self._calls.take_answer(event, message.rpc, now)
+        if call is None:
+            self.counters.strays += 1
+            return []
+        self._probes.ended(call)
+        if not _fits(call, message):
+            self.counters.strays += 1
+            return self._give_up(call, now)
+        sender = call.contact
+        if event.proved or event.sender.address == call.contact.address:
+            sender = event.sender
+            if sender.public_key not in self._seeds:
+                self._table.add(sender, now)
+            self._upkeep.found(sender)
+        match call.owner:
+            case Search() as search:
+                if isinstance(message, PutReply):
+                    return []  # excluded above: no search asks for one
+                return self._searches.feed(search, sender, message, now)
+            case Publication() as publication:
+                kept = isinstance(message, PutReply) and message.kept
+                return self._count_put(publication, kept=kept)
+            case Probe() as probe:
+                told = message.contacts if isinstance(message, FoundNodes) else ()
+                return self._probes.follow(probe, told, now)
+
+    def _on_silence(self, silence: Silence, call: Call[Errand], now: float) -> Sequence[DhtEffect]:
+        search = call.owner if isinstance(call.owner, Search) else None
+        match silence:
+            case Silence.RETRY:
+                if call.owner.over:
+                    return []
+                self.counters.retries += 1
+                again: list[DhtEffect] = [Send(call.contact, call.question)]
+                if search is None:
+                    return again
+                search.lookup.on_silence(call.contact.node_id)
+                return [*again, *self._searches.advance(search, now)]
+            case Silence.OVERDUE:
+                if search is None:
+                    return []
+                search.lookup.on_overdue(call.contact.node_id)
+                return self._searches.advance(search, now)
+            case Silence.FAILED:
+                self._probes.ended(call)
+                return self._give_up(call, now)
+
+    def _give_up(self, call: Call[Errand], now: float) -> Sequence[DhtEffect]:
+        """A contact failed: tell the table and whoever waited for it."""
+        self.counters.failures += 1
+        node_id = call.contact.node_id
+        lost = self._table.failed(call.contact, call.asked_at, now)
+        if lost is not None:
+            self.counters.removed += 1
+            self._upkeep.lose(lost, now)
+        match call.owner:
+            case Search() as search:
+                search.lookup.on_failure(node_id)
+                return self._searches.advance(search, now)
+            case Publication() as publication:
+                return self._count_put(publication, kept=False)
+            case Probe():
+                # Still in the table: once more, so that a dead contact is gone in seconds.
+                known = self._table.contact_of(node_id) == call.contact
+                return self._probes.check(call.contact, now) if known else []
+
+    # ------------------------------------------------------------ what follows a search
+
+    def _settle(self, now: float) -> list[DhtEffect]:
+        """Report what has ended and start what waits. A loop: each may end where it begins."""
+        effects: list[DhtEffect] = []
+        while True:
+            effects += self._searches.start_next(now)
+            if self._searches.finished:
+                effects += self._conclude(self._searches.finished.popleft(), now)
+            elif self._tidy and not self._searches.tidying:
+                self._tidy = False
+                target = self._upkeep.next_target(now)
+                if target is not None:
+                    effects += self._searches.start(self._searches.towards(target, now), now)
+            else:
+                return effects
+
+    def _conclude(self, search: Search, now: float) -> list[DhtEffect]:
+        """Report a search, or go on with what it was for."""
+        if search.ticket is None:
+            self._tidy = True
+            return self._introduce(search.lookup.closest(), now) if search.joins else []
+        if search.record:
+            keepers = {c.public_key: c for c in search.lookup.closest()} | self._seeds
+            return self._put(search.ticket, search.record, tuple(keepers.values()), now)
+        found = search.findings
+        records = found.records() if found else ()
+        for record in records:
+            if isinstance(record, NameRecord):
+                self._seqs.note(search.lookup.target, record.seq)
+        return [
+            LookupFinished(
+                ticket=search.ticket,
+                closest=search.lookup.closest(),
+                records=records,
+                rpcs=search.lookup.rpcs,
+                equivocations=found.equivocations if found else 0,
+            )
+        ]
+
+    def _introduce(self, nearest: Sequence[Contact], now: float) -> list[DhtEffect]:
+        """Rule 6: make ourselves known to our neighbours, and look at the rest of the keyspace."""
+        if nearest:
+            self._upkeep.spread(self._own_id)
+            self._upkeep.settle(now)
+        return [send for contact in nearest for send in self._probes.check(contact, now)]
+
+    def _put(
+        self, ticket: int, record: bytes, keepers: Sequence[Contact], now: float
+    ) -> list[DhtEffect]:
+        if not keepers:
+            return [PublishFinished(ticket=ticket, stored=0)]
+        publication = Publication(ticket=ticket, waiting=len(keepers))
+        question = PutRecord(rpc=0, record=record)
+        self.counters.rpcs += len(keepers)
+        return [self._calls.ask(keeper, question, publication, now) for keeper in keepers]
+
+    def _count_put(self, publication: Publication, *, kept: bool) -> list[DhtEffect]:
+        publication.waiting -= 1
+        publication.stored += kept
+        if publication.over:
+            return [PublishFinished(ticket=publication.ticket, stored=publication.stored)]
+        return []
+
+    # ------------------------------------------------------------ commands
+
+    def _obey(self, event: DhtInput, now: float) -> Sequence[DhtEffect]:
+        match event:
+            case Received():
+                return self._receive(event, now)
+            case Join():
+                contacts = [c for c in event.contacts if c.public_key != self._own.public_key]
+                self._upkeep.remember(contacts, now)
+                return self._join(contacts, now)
+            case Observe():
+                return self._probes.verify(event.contact, now)
+            case Doubt():
+                known = self._table.contact_of(event.contact.node_id)
+                return self._probes.check(known, now) if known else []
+            case FindNodes():
+                search = self._searches.towards(event.target, now, ticket=event.ticket)
+                return self._searches.start(search, now)
+            case FindRecords():
+                return self._find_records(event, now)
+            case Publish():
+                return self._publish(event, now)
+
+    def _join(self, contacts: Sequence[Contact], now: float) -> Sequence[DhtEffect]:
+        if self._passive:
+            return [send for contact in contacts for send in self._probes.verify(contact, now)]
+        running = self._searches.joining
+        if running is not None:
+            running.lookup.add(contacts)
+            return self._searches.advance(running, now)
+        search = self._searches.towards(self._own_id, now)
+        search.joins = True
+        search.lookup.add(contacts)
+        return self._searches.start(search, now)
+
+    def _find_records(self, command: FindRecords, now: float) -> Sequence[DhtEffect]:
+        search = self._searches.towards(command.key, now, ticket=command.ticket)
+        search.findings = Findings(
+            command.key,
+            self._network,
+            self._settings,
+            all_of_them=command.all_of_them,
+            seq_min=self._seqs.highest(command.key),
+        )
+        search.findings.take(self._store.get(command.key, now), None)
+        return self._searches.start(search, now)
+
+    def _publish(self, command: Publish, now: float) -> Sequence[DhtEffect]:
+        """Keep a record here and look for its keepers; a record nobody would take is a bug."""
+        try:
+            record = open_record(command.record, network=self._network)
+        except RemoteProtocolError as error:
+            raise LocalProtocolError(f"not a record to publish: {error.message}") from error
+        if key_of(record) != command.key:
+            raise LocalProtocolError("a record is published under its own key")
+        self._store.put(record, command.record, self._own, now)
+        search = self._searches.towards(command.key, now, ticket=command.ticket)
+        search.record = command.record
+        return self._searches.start(search, now)
+
+    def _care(self, care: Care, now: float) -> Sequence[DhtEffect]:
+        match care:
+            case Care.CHECK:
+                node = self._table.least_recently_seen()
+                if node is None or now - node.last_seen < self._settings.check_age_s:
+                    return []
+                return self._probes.check(node.contact, now)
+            case Care.REFRESH:
+                self._tidy = not self._passive
+                return []
+            case Care.SETTLE:
+                self._upkeep.look_up(self._own_id)
+                self._tidy = not self._passive
+                return []
+            case Care.REJOIN:
+                missing = self._upkeep.to_try()
+                return self._join(missing, now) if missing else []
+            case Care.SWEEP:
+                self._store.sweep(now)
+                return []
+
+
+def _fits(call: Call[Errand], message: FoundNodes | FoundRecords | PutReply) -> bool:
+    """Return whether an answer has the type that its question asks for."""
+    match call.question:
+        case FindNode():
+            return isinstance(message, FoundNodes)
+        case GetRecords():
+            return isinstance(message, FoundRecords)
+        case PutRecord():
+            return isinstance(message, PutReply)

@@ -1,0 +1,103 @@
+"""The lookups of one node: how many run at once, which wait in line, and whom each asks next."""
+
+from collections import deque
+
+from meshnode.dht.calls import Calls
+from meshnode.dht.counters import Counters
+from meshnode.dht.errands import Errand, Search
+from meshnode.dht.lookup import Lookup
+from meshnode.dht.settings import DhtSettings
+from meshnode.dht.table import Table
+from meshnode.ids import Contact, NodeId
+from meshnode.wire.messages import FoundNodes, FoundRecords, Send
+
+
+class Searches:
+    """Runs searches; what has ended lies in `finished` until it is taken."""
+
+    def __init__(
+        self,
+        own_id: NodeId,
+        table: Table,
+        calls: Calls[Errand],
+        counters: Counters,
+        settings: DhtSettings,
+        *,
+        passive: bool,
+    ) -> None:
+        self.finished: deque[Search] = deque()
+        self._own_id = own_id
+        self._table = table
+        self._calls = calls
+        self._counters = counters
+        self._settings = settings
+        self._passive = passive
+        self._running: set[Search] = set()
+        self._waiting: deque[Search] = deque()
+
+    def towards(self, target: bytes, now: float, *, ticket: int | None = None) -> Search:
+        """Return a new search; when started it asks the nearest contacts we know by then."""
+        self._table.touch(target, now)
+        return Search(lookup=Lookup(target, self._own_id, self._settings), ticket=ticket)
+
+    def start(self, search: Search, now: float) -> list[Send]:
+        """Start a search, put it in line, or end it at once with what is known here."""
+        if self._passive or len(self._waiting) >= self._settings.lookups_waiting_max:
+            self._end(search)
+            return []
+        if len(self._running) >= self._settings.lookups_max:
+            self._waiting.append(search)
+            return []
+        self._counters.lookups += 1
+        self._running.add(search)
+        # What we start from we verified ourselves or were told by our own operator.
+        search.lookup.add(self._table.closest(search.lookup.target, self._settings.k))
+        return self.advance(search, now)
+
+    def start_next(self, now: float) -> list[Send]:
+        """Start searches that wait in line while there is room."""
+        sends: list[Send] = []
+        while self._waiting and len(self._running) < self._settings.lookups_max:
+            sends += self.start(self._waiting.popleft(), now)
+        return sends
+
+    def advance(self, search: Search, now: float) -> list[Send]:
+        """Ask whom the lookup wants asked now, or end it."""
+        if search.over:
+            return []
+        if search.done:
+            self._end(search)
+            return []
+        asked = search.lookup.next_queries()
+        self._counters.rpcs += len(asked)
+        return [self._calls.ask(contact, search.question, search, now) for contact in asked]
+
+    def feed(
+        self, search: Search, sender: Contact, message: FoundNodes | FoundRecords, now: float
+    ) -> list[Send]:
+        """Give a search what an answer brought."""
+        if search.over:
+            return []
+        # Where we know an address ourselves, nobody can tell us a false one.
+        known = (self._table.contact_of(c.node_id) or c for c in message.contacts)
+        search.lookup.on_answer(sender, known)
+        if search.findings is not None and isinstance(message, FoundRecords):
+            news = search.findings.take(message.records, sender.node_id)
+            if news and message.more and search.findings.all_of_them:
+                search.lookup.on_more(sender.node_id)
+        return self.advance(search, now)
+
+    @property
+    def joining(self) -> Search | None:
+        """The running search for ourselves, if there is one."""
+        return next((search for search in self._running if search.joins), None)
+
+    @property
+    def tidying(self) -> bool:
+        """Whether a lookup of our own upkeep is running or in line."""
+        return any(search.ticket is None for search in (*self._running, *self._waiting))
+
+    def _end(self, search: Search) -> None:
+        search.over = True
+        self._running.discard(search)
+        self.finished.append(search)

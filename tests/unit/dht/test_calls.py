@@ -1,0 +1,84 @@
+from random import Random
+
+from meshnode.dht.calls import Calls, Silence
+from meshnode.dht.settings import DhtSettings
+from meshnode.wire.messages import FindNode, FoundNodes, Received
+from tests.unit.dht.page import numbered
+
+FRIEND, LIAR = numbered(1), numbered(2)
+QUESTION = FindNode(rpc=0, target=bytes(32))
+
+
+def calls(**settings: float) -> Calls[str]:
+    return Calls(DhtSettings(**settings), Random(1))
+
+
+def answer(rpc: int, sender=FRIEND) -> Received:
+    return Received(sender, FoundNodes(rpc=rpc, contacts=()))
+
+
+def silences(all_calls: Calls[str]) -> list[tuple[float, Silence]]:
+    """Run the clock from timer to timer until nothing is under way."""
+    seen = []
+    while (now := all_calls.next_timer()) is not None:
+        while (found := all_calls.next_silence(now)) is not None:
+            seen.append((round(now, 3), found[0]))
+    return seen
+
+
+def test_an_answer_counts_once_and_only_from_whom_was_asked() -> None:
+    all_calls = calls()
+    sent = all_calls.ask(FRIEND, QUESTION, "me", now=1.0)
+    rpc = sent.message.rpc
+    assert sent.recipient == FRIEND
+    assert all_calls.take_answer(answer(rpc, LIAR), rpc, 1.1) is None
+    assert all_calls.take_answer(answer(rpc + 1), rpc + 1, 1.1) is None
+    call = all_calls.take_answer(answer(rpc), rpc, 1.1)
+    assert call is not None
+    assert (call.owner, call.contact) == ("me", FRIEND)
+    assert all_calls.take_answer(answer(rpc), rpc, 1.1) is None
+    assert all_calls.next_timer() is None
+    assert len(all_calls) == 0
+
+
+def test_rpc_ids_are_64_random_bits() -> None:
+    all_calls = calls()
+    ids = {all_calls.ask(FRIEND, QUESTION, "me", 1.0).message.rpc for _ in range(100)}
+    assert len(ids) == 100
+    assert 2**60 < max(ids) < 2**64
+
+
+def test_silence_is_retried_twice_then_overdue_then_failed() -> None:
+    all_calls = calls(rtt_initial_s=0.04)
+    all_calls.ask(FRIEND, QUESTION, "me", now=0.0)
+    assert silences(all_calls) == [
+        (0.08, Silence.RETRY),
+        (0.24, Silence.RETRY),
+        (0.5, Silence.OVERDUE),
+        (1.5, Silence.FAILED),
+    ]
+    assert len(all_calls) == 0
+
+
+def test_the_first_retry_is_never_hasty_nor_too_late() -> None:
+    quick, slow = calls(rtt_initial_s=0.001), calls(rtt_initial_s=5.0)
+    for each in (quick, slow):
+        each.ask(FRIEND, QUESTION, "me", now=0.0)
+    assert quick.next_timer() == 0.06
+    assert slow.next_timer() == 0.5
+    assert silences(slow) == [
+        (0.5, Silence.OVERDUE),
+        (0.7, Silence.RETRY),
+        (1.5, Silence.FAILED),
+    ]
+
+
+def test_the_rtt_is_learnt_from_questions_that_were_sent_once() -> None:
+    all_calls = calls(rtt_initial_s=0.1)
+    rpc = all_calls.ask(FRIEND, QUESTION, "me", now=0.0).message.rpc
+    all_calls.take_answer(answer(rpc), rpc, 0.02)
+    assert round(all_calls.rtt_s, 4) == 0.09
+    rpc = all_calls.ask(FRIEND, QUESTION, "me", now=1.0).message.rpc
+    assert all_calls.next_silence(1.3) is not None
+    all_calls.take_answer(answer(rpc), rpc, 1.31)
+    assert round(all_calls.rtt_s, 4) == 0.09

@@ -1,0 +1,101 @@
+from meshnode.dht.machine import (
+    DhtEffect,
+    DhtMachine,
+    FindNodes,
+    FindRecords,
+    LookupFinished,
+)
+from meshnode.dht.records import Record, key_of, sign
+from meshnode.identity.keys import Identity
+from meshnode.wire.messages import (
+    GetRecords,
+    Send,
+)
+from tests.unit.dht.driving import B, C, knowing, machine, reply, run, sends
+from tests.unit.dht.page import ALICE, CAROL, name, numbered, provider
+
+
+def test_with_nobody_known_a_lookup_ends_at_once() -> None:
+    a = machine()
+    assert a.handle(FindNodes(7, bytes(32)), 0.0) == [LookupFinished(ticket=7, closest=())]
+
+
+def test_a_lookup_reports_the_nearest_that_answered() -> None:
+    a = knowing(B)
+    (asked,) = sends(a.handle(FindNodes(7, CAROL.node_id), 1.0))
+    (next_asked,) = sends(a.handle(reply(asked, C), 1.1))
+    assert next_asked.recipient == C
+    (finished,) = a.handle(reply(next_asked), 1.2)
+    assert finished == LookupFinished(ticket=7, closest=(C, B), rpcs=2)
+    assert a.size == 2
+
+
+def find(a: DhtMachine, record: Record, now: float, *, all_of_them: bool) -> list[Send]:
+    return sends(a.handle(FindRecords(9, key_of(record), all_of_them), now), GetRecords)
+
+
+def test_a_name_is_found_after_three_witnesses_without_asking_the_rest() -> None:
+    others = [numbered(n) for n in range(10)]
+    a = knowing(*others)
+    old, new = sign(ALICE, name(ALICE, seq=1)), sign(ALICE, name(ALICE, seq=2))
+    asked = find(a, name(ALICE), 1.0, all_of_them=False)
+    effects: list[DhtEffect] = []
+    for data in (new, old, new):
+        effects = list(a.handle(reply(asked.pop(0), records=(data,)), 1.0))
+        asked += sends(effects)
+    (finished,) = [e for e in effects if isinstance(e, LookupFinished)]
+    assert finished.records == (name(ALICE, seq=2),)
+    assert finished.rpcs == 5
+    # Once seen, a lower number is never believed again.
+    asked = find(a, name(ALICE), 2.0, all_of_them=False)
+    effects = []
+    while asked:
+        more = a.handle(reply(asked.pop(0), records=(old,)), 2.0)
+        effects += more
+        asked += sends(more)
+    (finished,) = [e for e in effects if isinstance(e, LookupFinished)]
+    assert finished.records == ()
+
+
+def test_once_found_a_silent_contact_is_waited_for_half_a_second_only() -> None:
+    a = knowing(B, C)
+    for records, until in (((sign(ALICE, name(ALICE)),), 0.5), ((), 1.5)):
+        asked = find(a, name(ALICE), 100.0, all_of_them=False)
+        assert len(asked) == 2
+        a.handle(reply(asked[0], records=records), 100.01)
+        assert not [e for e in run(a, 100.0 + until - 0.01) if isinstance(e, LookupFinished)]
+        assert [e for e in run(a, 100.0 + until + 0.01) if isinstance(e, LookupFinished)]
+        a = knowing(B, C)
+
+
+def test_a_contact_with_more_records_than_fit_is_asked_for_other_subsets() -> None:
+    a = knowing(B)
+    signers = [Identity.from_seed(bytes([n]) * 32) for n in range(10, 16)]
+    data = [sign(s, provider(s)) for s in signers]
+    asked = find(a, provider(ALICE), 1.0, all_of_them=True)
+    asked = sends(a.handle(reply(asked[0], records=data[:3], more=True), 1.0))
+    assert len(asked) == 1
+    effects = a.handle(reply(asked[0], records=data[3:], more=False), 1.0)
+    (finished,) = [e for e in effects if isinstance(e, LookupFinished)]
+    assert set(finished.records) == {provider(s) for s in signers}
+
+
+def test_lookups_beyond_the_limit_wait_in_line_and_all_end() -> None:
+    a = knowing(B, lookups_max=2, lookups_waiting_max=3)
+    effects: list[DhtEffect] = []
+    for ticket in range(7):
+        effects += a.handle(FindNodes(ticket, bytes([ticket]) * 32), 1.0)
+    at_once = [e.ticket for e in effects if isinstance(e, LookupFinished)]
+    assert at_once == [5, 6]
+    assert len(sends(effects)) == 2
+    later = run(a, 60.0)
+    done = {e.ticket for e in later if isinstance(e, LookupFinished)}
+    assert done == {0, 1, 2, 3, 4}
+
+
+def test_a_thousand_lookups_with_nobody_left_do_not_recurse() -> None:
+    a = knowing(B, lookups_max=1, verifying_max=1)
+    for ticket in range(1000):
+        a.handle(FindNodes(ticket, bytes(32)), 1.0)
+    later = run(a, 120.0)
+    assert len({e.ticket for e in later if isinstance(e, LookupFinished)}) == 1000
