@@ -1,0 +1,61 @@
+"""The newest load record of each member, ageing while it is held, and the freshest to pass on.
+
+placement.md section 2: ages accumulate (each relay adds its holding time), so no clocks need to
+agree.
+"""
+
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+
+from meshnode.ids import NodeTag
+from meshnode.wire.messages import LoadRecord
+
+AGE_MS_MAX = 2**32 - 1
+"""What the wire can say: 49 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A record and when, by our clock, its node wrote it."""
+
+    record: LoadRecord
+    written_at: float
+
+
+class LoadTable:
+    """Records by node; as many as there are members, since only theirs are taken."""
+
+    def __init__(self, age_s_max: float) -> None:
+        self._age_s_max = age_s_max
+        self._held: dict[NodeTag, _Held] = {}
+
+    def hear(self, record: LoadRecord, one_way_ms: float, now: float) -> LoadRecord | None:
+        """Keep a record if it is newer than the one held and not too old.
+
+        Returns it with the time of its way added to its age, or None if it was not kept.
+        """
+        written_at = now - (record.age_ms + one_way_ms) / 1000
+        if record.age_ms < 0 or now - written_at > self._age_s_max:
+            return None
+        held = self._held.get(record.node)
+        if held is not None and now - held.written_at > self._age_s_max:
+            held = None
+        if held is not None and record.sequence <= held.record.sequence:
+            return None
+        self._held[record.node] = _Held(record, written_at)
+        return aged(record, written_at, now) if one_way_ms >= 1.0 else record
+
+    def forget(self, node: NodeTag) -> None:
+        """Drop a node's record (it died, left, or was reborn and counts anew)."""
+        self._held.pop(node, None)
+
+    def freshest(self, count: int, now: float) -> list[LoadRecord]:
+        """Return the `count` youngest records with their present ages, youngest first."""
+        usable = (h for h in self._held.values() if now - h.written_at <= self._age_s_max)
+        youngest = nsmallest(count, usable, key=lambda held: -held.written_at)
+        return [aged(held.record, held.written_at, now) for held in youngest]
+
+
+def aged(record: LoadRecord, written_at: float, now: float) -> LoadRecord:
+    """Return a record as it is passed on at `now`."""
+    return replace(record, age_ms=min(AGE_MS_MAX, max(0, round((now - written_at) * 1000))))

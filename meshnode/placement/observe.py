@@ -1,0 +1,260 @@
+"""LoadMeter: what a node knows of its own load, and publishes about itself.
+
+placement.md section 2: w = rem + (q div B) * s(B) + (q mod B) * b, where s(n) = (A + b*n) * scale
+is a module's service curve, learned from its measured batches, and rem what is left of the running
+batch (in overrun: half of the overrun). Completion = w + s(1) is then exact for batching lanes too.
+One batch runs at a time on a node, so the waits of several modules add up.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import exp, sqrt
+
+from meshnode.ids import ContentHash, NodeId, tag_of
+from meshnode.placement.score import UNIT_MS
+from meshnode.wire.limits import MODULES_PER_LOAD_MAX
+from meshnode.wire.messages import LoadRecord, ModuleLoad
+
+WAIT_MEMORY_S = 2.0
+"""Time constant of the published mean and sigma of w."""
+SCALE_GAIN = 0.2
+"""How fast a curve's scale follows measured/nominal: a slowed machine shows after few batches."""
+RATIO_MAX = 4.0
+CURVE_MEMORY = 0.97
+"""Weight that older batches keep with each new one: a curve remembers about 30 batches."""
+PRIOR_MS = 20.0
+"""One request of a module that never ran here: while its first batch runs, waiting is not free."""
+CURVES_MAX = 256
+"""Modules whose curves are remembered; the least recently run go first."""
+TIME_MAX = 2**31 - 1
+"""Bound of a published time in 0.1 ms (59 hours)."""
+IN_FLIGHT_MAX = 2**16 - 1
+SEQUENCE_SHIFT = 20
+"""A restarted node's sequences are above its old ones: seconds of its start in the high bits."""
+
+
+class ServiceCurve:
+    """How long a batch of n takes: a straight line by weighted least squares, times a scale."""
+
+    def __init__(self, prior_ms: float = 0.0) -> None:
+        self._weight = self._n = self._nn = self._ms = self._n_ms = 0.0
+        self._base_ms = 0.0
+        self._each_ms = prior_ms
+        self._scale = 1.0
+
+    @property
+    def measured(self) -> bool:
+        """Whether any batch was measured."""
+        return self._weight > 0
+
+    @property
+    def each_ms(self) -> float:
+        """b: what one more request in a batch adds."""
+        return self._each_ms * self._scale
+
+    def batch_ms(self, n: int) -> float:
+        """s(n): the expected time of a batch of n; the prior if nothing was measured."""
+        return (self._base_ms + self._each_ms * n) * self._scale if n > 0 else 0.0
+
+    def learn(self, n: int, took_ms: float) -> None:
+        """Take one measured batch; the line moves first, the scale follows what is left.
+
+        A batch that stalled (a page fault, a process that was stopped for seconds) counts as four
+        times what was expected: who publishes seconds is not asked again, and could not recover.
+        """
+        if self.measured:
+            took_ms = min(took_ms, RATIO_MAX * self.batch_ms(n))
+        self._weight = self._weight * CURVE_MEMORY + 1.0
+        self._n = self._n * CURVE_MEMORY + n
+        self._nn = self._nn * CURVE_MEMORY + n * n
+        self._ms = self._ms * CURVE_MEMORY + took_ms
+        self._n_ms = self._n_ms * CURVE_MEMORY + n * took_ms
+        self._fit()
+        nominal_ms = self._base_ms + self._each_ms * n
+        if nominal_ms > 0:
+            ratio = min(RATIO_MAX, max(1 / RATIO_MAX, took_ms / nominal_ms))
+            self._scale += SCALE_GAIN * (ratio - self._scale)
+
+    def _fit(self) -> None:
+        """Fit A and b >= 0. All batches of one size: no gain from batching is assumed."""
+        n = self._n / self._weight
+        ms = self._ms / self._weight
+        spread = self._nn / self._weight - n * n
+        slope = (self._n_ms / self._weight - n * ms) / spread if spread > 1e-6 else ms / n
+        self._each_ms = min(max(0.0, slope), ms / n)
+        self._base_ms = max(0.0, ms - self._each_ms * n)
+
+
+@dataclass(slots=True)
+class _Running:
+    """The batch that runs now."""
+
+    module: ContentHash
+    size: int
+    started_at: float
+    expected_ms: float
+
+
+class LoadMeter:
+    """Follows enqueue, start and finish of this node's lanes. Times are `now` in seconds."""
+
+    def __init__(
+        self, node: NodeId, *, speed: int, batch_max: int = 8, started_unix_s: int = 0
+    ) -> None:
+        self._tag = tag_of(node)
+        self._speed = speed
+        self._batch_max = batch_max
+        self._sequence = started_unix_s << SEQUENCE_SHIFT
+        self._queues: dict[ContentHash, int] = {}
+        self._curves: OrderedDict[ContentHash, ServiceCurve] = OrderedDict()
+        self._running: _Running | None = None
+        self._seen_at: float | None = None
+        self._wait_ms = 0.0
+        self._mean_ms = 0.0
+        self._square_ms = 0.0
+
+    # ------------------------------------------------------------------ what the lanes tell
+
+    def enqueued(self, module: ContentHash, now: float) -> None:
+        """A request joined a lane."""
+        self._advance(now)
+        self._queues[module] = self._queues.get(module, 0) + 1
+        self._wait_ms = self.wait_ms(now)
+
+    def withdrawn(self, module: ContentHash, now: float) -> None:
+        """A request left a lane without being started."""
+        self._advance(now)
+        self._leave(module, 1)
+        self._wait_ms = self.wait_ms(now)
+
+    def started(self, module: ContentHash, count: int, now: float) -> None:
+        """A batch of `count` left the lane and runs."""
+        self._advance(now)
+        self._leave(module, count)
+        expected_ms = self._curve(module).batch_ms(count)
+        self._running = _Running(module, count, now, expected_ms)
+        self._wait_ms = self.wait_ms(now)
+
+    def finished(self, module: ContentHash, count: int, now: float) -> None:
+        """The running batch is done; its time is learned."""
+        self._advance(now)
+        running = self._running
+        if running is not None and running.module == module:
+            curve = self._curves.setdefault(module, ServiceCurve())
+            self._curves.move_to_end(module)
+            curve.learn(max(1, count), max(0.0, now - running.started_at) * 1000)
+            while len(self._curves) > CURVES_MAX:
+                self._curves.popitem(last=False)
+        self._running = None
+        self._wait_ms = self.wait_ms(now)
+
+    def forget(self, module: ContentHash) -> None:
+        """The module's lane is closed. Its curve is kept: it holds when the lane opens again."""
+        self._queues.pop(module, None)
+
+    # ------------------------------------------------------------------ what is known
+
+    def wait_ms(self, now: float) -> float:
+        """Return w: how long a request that arrives now would wait before its batch starts."""
+        total = 0.0
+        running = self._running
+        if running is not None:
+            left_ms = running.expected_ms - (now - running.started_at) * 1000
+            total += left_ms if left_ms >= 0 else -left_ms / 2
+        busy = list(self._queues.items())
+        alone = len(busy) == 1 and (running is None or running.module == busy[0][0])
+        for module, waiting in busy:
+            curve = self._curve(module)
+            full, rest = divmod(waiting, self._batch_max)
+            # A request of the only busy module joins the last batch; one of another waits for it.
+            last_ms = rest * curve.each_ms if alone else curve.batch_ms(rest)
+            total += full * curve.batch_ms(self._batch_max) + last_ms
+        return total
+
+    def first_ms(self, module: ContentHash) -> float | None:
+        """Return s1 of a module, or None if it never ran here."""
+        curve = self._curves.get(module)
+        return curve.batch_ms(1) if curve is not None and curve.measured else None
+
+    def record(
+        self,
+        now: float,
+        *,
+        held: Sequence[ContentHash],
+        warm: Collection[ContentHash],
+        draining: bool,
+    ) -> LoadRecord:
+        """Return what this node says about itself now; each record has a higher sequence.
+
+        At most `MODULES_PER_LOAD_MAX` modules fit: the warm ones first, then those run last.
+        """
+        self._advance(now)
+        self._sequence += 1
+        sigma_ms = sqrt(max(0.0, self._square_ms - self._mean_ms * self._mean_ms))
+        running = 0 if self._running is None else self._running.size
+        return LoadRecord(
+            node=self._tag,
+            sequence=self._sequence,
+            age_ms=0,
+            wait=_units(self._wait_ms),
+            wait_mean=_units(self._mean_ms),
+            wait_sigma=_units(sigma_ms),
+            in_flight=min(IN_FLIGHT_MAX, running + sum(self._queues.values())),
+            draining=draining,
+            speed=self._speed,
+            modules=tuple(self._module_load(m, m in warm) for m in self._shown(held, warm)),
+        )
+
+    # ------------------------------------------------------------------ parts
+
+    def _shown(
+        self, held: Sequence[ContentHash], warm: Collection[ContentHash]
+    ) -> list[ContentHash]:
+        """Return the modules to publish, the most telling first."""
+        if len(held) <= MODULES_PER_LOAD_MAX:
+            return [*held, *(m for m in warm if m not in held)][:MODULES_PER_LOAD_MAX]
+        recent = {m: i for i, m in enumerate(self._curves)}
+        order = sorted(held, key=lambda m: (m not in warm, -recent.get(m, -1)))
+        return order[:MODULES_PER_LOAD_MAX]
+
+    def _module_load(self, module: ContentHash, warm: bool) -> ModuleLoad:
+        curve = self._curves.get(module)
+        if curve is None or not curve.measured:
+            return ModuleLoad(module=tag_of(module), warm=warm, first=0, unit=0)
+        return ModuleLoad(
+            module=tag_of(module),
+            warm=warm,
+            first=max(1, _units(curve.batch_ms(1))),
+            unit=max(1, _units(curve.batch_ms(self._batch_max) / self._batch_max)),
+        )
+
+    def _curve(self, module: ContentHash) -> ServiceCurve:
+        return self._curves.get(module) or _UNKNOWN
+
+    def _leave(self, module: ContentHash, count: int) -> None:
+        """Take requests off a queue; never below none, whatever the caller counted twice."""
+        waiting = self._queues.pop(module, 0) - count
+        if waiting > 0:
+            self._queues[module] = waiting
+
+    def _advance(self, now: float) -> None:
+        """Fold the time since the last look into the mean and variance of w.
+
+        w falls in a straight line between events, so the middle stands for the whole interval.
+        """
+        ended_ms = self.wait_ms(now)
+        if self._seen_at is not None and now > self._seen_at:
+            share = 1.0 - exp((self._seen_at - now) / WAIT_MEMORY_S)
+            middle_ms = (self._wait_ms + ended_ms) / 2
+            self._mean_ms += share * (middle_ms - self._mean_ms)
+            self._square_ms += share * (middle_ms * middle_ms - self._square_ms)
+        self._seen_at = now
+        self._wait_ms = ended_ms
+
+
+_UNKNOWN = ServiceCurve(PRIOR_MS)
+
+
+def _units(ms: float) -> int:
+    return min(TIME_MAX, round(ms / UNIT_MS))

@@ -1,0 +1,62 @@
+"""The numbers of the placement score, under their names from placement.md section 2."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementSettings:
+    """How a node predicts, and whom it avoids. Times carry their unit in their name."""
+
+    tau_ms: float = 200.0
+    """How fast a record's waiting time decays to the node's own mean: exp(-age / tau)."""
+
+    pessimism: float = 1.0
+    """kappa: how many sigmas of a node's own variation are added to an infinitely old record."""
+
+    crowd: float = 1.0
+    """chi: what others are assumed to have sent there since, for each request of our own."""
+
+    horizon_s: float = 1.0
+    """Own requests older than this are in every record that is still used."""
+
+    sticky_ms: float = 5.0
+    """Bonus for the last server of a source. 5 ms costs nothing at p99, 20 ms costs 5 %."""
+
+    bias_gain: float = 0.1
+    """How fast the learned difference between promise and observation moves."""
+
+    bias_half_life_s: float = 20.0
+    """How fast it is forgotten while nobody is sent there; else one bad answer would shun a node
+    for ever, as no better answer could follow."""
+
+    record_age_s_max: float = 4.0
+    """A node not heard for max(3 s, 4 gossip periods) is not used."""
+
+    record_keep_s: float = 30.0
+    """A record older than this is as good as none."""
+
+    exclude_s_min: float = 3.0
+    """The first exclusion after a failure; it doubles with each further one in a row."""
+
+    exclude_s_max: float = 180.0
+
+    first_prior_ms: float = 20.0
+    """s1 where nobody has measured the module yet, for a machine of the view's median speed."""
+
+    load_ms: float = 300.0
+    """Getting a module that is held ready: read, compile or load its compiled form, init."""
+
+    fetch_ms: float = 200.0
+    """Finding providers and the first round trips when a module is not held."""
+
+    rtt_prior_ms: float = 5.0
+    """Round trip to a node that has never acked a ping; LAN with an encrypting Python loop."""
+
+    bytes_per_ms: float = 50_000.0
+    """Estimated bandwidth of one connection: 50 MB/s, a quarter of what loopback gives."""
+
+    sources_max: int = 10_000
+    """Sources whose last server is remembered; the least recently served go first."""
+
+    nodes_max: int = 4_096
+    """Nodes whose records are kept; as many as gossip's member table."""

@@ -1,0 +1,147 @@
+"""Scoreboard: newest records, in-flight requests, bias, exclusions, last servers."""
+
+import pytest
+
+from meshnode.ids import tag_of
+from meshnode.placement.board import InFlight, Scoreboard
+from meshnode.placement.candidate import Candidate
+from meshnode.placement.choose import Scored
+from meshnode.placement.score import Score
+from meshnode.placement.settings import PlacementSettings
+from tests.unit.placement.nodes import MODULE, NOW, OTHER, node, node_id, record, request
+
+A, B = node_id("a"), node_id("b")
+
+
+def in_flight(board: Scoreboard, written_at: float, now: float) -> InFlight:
+    standing = board.standing(tag_of(A))
+    assert standing is not None
+    return standing.in_flight(written_at, now, board.settings)
+
+
+def promise(run: float = 10.0, network: float = 0.0) -> Scored:
+    candidate: Candidate = node("a")
+    return Scored(candidate, Score(network, 0.0, 0.0, run, 0.0, 0.0, 0.0, False))
+
+
+def test_the_newest_record_is_kept_and_ages() -> None:
+    board = Scoreboard()
+    assert board.on_record(record("a", sequence=2), None, NOW)
+    assert not board.on_record(record("a", sequence=1), None, NOW + 1)
+    assert not board.on_record(record("a", sequence=2), None, NOW + 1)
+    assert board.record_of(A, NOW + 1.5) == (record("a", sequence=2), 1.5)
+    assert board.on_record(record("a", sequence=3), 20.0, NOW + 2)
+    assert board.record_of(A, NOW + 2)[1] == pytest.approx(0.010)
+
+
+def test_a_record_older_than_half_a_minute_is_none() -> None:
+    board = Scoreboard()
+    board.on_record(record("a"), None, NOW)
+    assert board.record_of(A, NOW + 31) == (None, 0.0)
+    assert board.record_of(B, NOW) == (None, 0.0)
+
+
+def test_a_request_is_unseen_until_a_record_is_written_after_its_arrival() -> None:
+    board = Scoreboard()
+    board.on_record(record("a", run=10.0, unit=4.0), None, NOW)
+    board.on_sent(A, request(1), MODULE, promise(network=20.0), NOW)  # arrives 10 ms later
+    assert in_flight(board, NOW + 0.009, NOW + 0.02) == InFlight(4.0, 4.0)
+    assert in_flight(board, NOW + 0.011, NOW + 0.02) == InFlight(0.0, 4.0)
+
+
+def test_beyond_the_horizon_a_request_is_open_but_not_unseen() -> None:
+    board = Scoreboard()
+    board.on_sent(A, request(1), MODULE, promise(run=7.0), NOW)
+    assert in_flight(board, NOW - 5, NOW + 0.9) == InFlight(7.0, 7.0)
+    assert in_flight(board, NOW - 5, NOW + 1.1) == InFlight(0.0, 7.0)
+
+
+def test_answers_and_losses_end_what_is_in_flight() -> None:
+    board = Scoreboard()
+    for i in (1, 2, 3):
+        board.on_sent(A, request(i), OTHER, promise(), NOW)
+    board.on_answer(A, request(1), "", 10.0, NOW)
+    board.on_gone(A, request(2))
+    board.on_gone(A, request(2))  # as a finally clause may do
+    board.on_gone(B, request(9))
+    assert in_flight(board, 0.0, NOW).open_ms == 10.0
+
+
+def test_bias_moves_a_tenth_of_the_surprise_with_each_answer() -> None:
+    board = Scoreboard()
+    board.on_sent(A, request(1), MODULE, promise(run=10.0), NOW)
+    board.on_answer(A, request(1), "", 110.0, NOW)
+    assert board.bias_ms(A, NOW) == pytest.approx(10.0)
+    board.on_sent(A, request(2), MODULE, promise(run=10.0), NOW)
+    board.on_answer(A, request(2), "", 110.0, NOW)
+    assert board.bias_ms(A, NOW) == pytest.approx(19.0)
+
+
+def test_bias_fades_while_nobody_is_sent_there() -> None:
+    board = Scoreboard(PlacementSettings(bias_half_life_s=20.0))
+    board.on_sent(A, request(1), MODULE, promise(), NOW)
+    board.on_answer(A, request(1), "", 5010.0, NOW)
+    assert board.bias_ms(A, NOW + 20) == pytest.approx(250.0)
+    assert board.bias_ms(B, NOW) == 0.0
+
+
+def test_failures_exclude_longer_each_time_up_to_three_minutes() -> None:
+    board = Scoreboard()
+    now, lasted = NOW, []
+    for _ in range(9):
+        board.on_failure(A, now)
+        exclusion = board.exclusion(A, now)
+        assert exclusion is not None
+        lasted.append(exclusion.left_s)
+        now += exclusion.left_s
+        assert board.exclusion(A, now) is None
+    assert lasted == pytest.approx([3, 6, 12, 24, 48, 96, 180, 180, 180])
+
+
+def test_requests_that_fail_together_count_once() -> None:
+    board = Scoreboard()
+    for i in range(8):
+        board.on_failure(A, NOW + i / 100)
+    exclusion = board.exclusion(A, NOW + 1.2)
+    assert exclusion is not None
+    assert (exclusion.failed_s, exclusion.left_s) == pytest.approx((1.2, 1.8))
+
+
+def test_an_answer_ends_an_exclusion_and_its_growth() -> None:
+    board = Scoreboard()
+    board.on_failure(A, NOW)
+    board.on_answer(A, request(1), "", 1.0, NOW + 1)
+    assert board.exclusion(A, NOW + 1) is None
+    board.on_failure(A, NOW + 2)
+    exclusion = board.exclusion(A, NOW + 2)
+    assert exclusion is not None
+    assert exclusion.left_s == 3.0
+
+
+def test_the_last_server_of_a_source_is_remembered_and_bounded() -> None:
+    board = Scoreboard(PlacementSettings(sources_max=2))
+    for source, who in (("one", A), ("two", B), ("one", A), ("three", B)):
+        board.on_answer(who, request(1), source, 1.0, NOW)
+    assert board.last_server("one") == tag_of(A)
+    assert board.last_server("two") is None
+    assert board.last_server("three") == tag_of(B)
+    assert board.last_server("") is None
+
+
+def test_a_forgotten_node_starts_anew() -> None:
+    board = Scoreboard()
+    board.on_record(record("a", sequence=9), None, NOW)
+    board.on_failure(A, NOW)
+    board.forget(A)
+    assert board.exclusion(A, NOW) is None
+    assert board.on_record(record("a", sequence=1), None, NOW)
+
+
+def test_the_number_of_nodes_is_bounded_and_who_is_waited_for_stays() -> None:
+    board = Scoreboard(PlacementSettings(nodes_max=3))
+    board.on_sent(A, request(1), MODULE, promise(), NOW)
+    for i in range(10):
+        board.on_record(record(f"n{i}"), None, NOW + i)
+    known = [i for i in range(10) if board.record_of(node_id(f"n{i}"), NOW + 10)[0]]
+    assert known == [8, 9]
+    assert in_flight(board, 0.0, NOW).open_ms == 10.0

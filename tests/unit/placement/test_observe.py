@@ -1,0 +1,217 @@
+"""LoadMeter: what a node says about itself is what a request arriving now would meet."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshnode.ids import ContentHash, tag_of
+from meshnode.placement.observe import IN_FLIGHT_MAX, PRIOR_MS, TIME_MAX, LoadMeter, ServiceCurve
+from meshnode.wire.messages import LoadRecord
+from tests.unit.placement.nodes import MODULE, OTHER, node_id
+
+
+def meter(batch_max: int = 4) -> LoadMeter:
+    return LoadMeter(node_id("own"), speed=100, batch_max=batch_max)
+
+
+def taught(batch_max: int = 4, base_ms: float = 6.0, each_ms: float = 4.0) -> LoadMeter:
+    """A meter that has measured s(n) = base + each * n; the time is now 0."""
+    made = meter(batch_max)
+    now = -100.0
+    for n in (1, 2, 4) * 15:
+        for _ in range(n):
+            made.enqueued(MODULE, now)
+        made.started(MODULE, n, now)
+        now += (base_ms + each_ms * n) / 1000
+        made.finished(MODULE, n, now)
+    return made
+
+
+def said(made: LoadMeter, now: float, *, warm: tuple[ContentHash, ...] = ()) -> LoadRecord:
+    return made.record(now, held=(MODULE, OTHER), warm=warm, draining=False)
+
+
+def test_the_curve_is_the_line_through_the_batches() -> None:
+    curve = ServiceCurve()
+    for n in (1, 8, 3, 5) * 10:
+        curve.learn(n, 10.0 + 3.0 * n)
+    assert curve.batch_ms(1) == pytest.approx(13.0, rel=0.01)
+    assert curve.batch_ms(8) == pytest.approx(34.0, rel=0.01)
+    assert curve.each_ms == pytest.approx(3.0, rel=0.01)
+    assert curve.batch_ms(0) == 0.0
+
+
+def test_with_batches_of_one_size_no_gain_from_batching_is_assumed() -> None:
+    curve = ServiceCurve()
+    for _ in range(5):
+        curve.learn(1, 7.0)
+    assert curve.batch_ms(1) == pytest.approx(7.0)
+    assert curve.batch_ms(8) == pytest.approx(56.0)
+
+
+def test_a_machine_that_slows_down_shows_within_ten_batches() -> None:
+    curve = ServiceCurve()
+    for _ in range(50):
+        curve.learn(1, 10.0)
+    for _ in range(10):
+        curve.learn(1, 30.0)
+    assert 25.0 < curve.batch_ms(1) < 40.0
+
+
+def test_one_stalled_batch_does_not_ruin_the_curve() -> None:
+    curve = ServiceCurve()
+    for _ in range(40):
+        curve.learn(1, 10.0)
+    curve.learn(1, 1000.0)
+    for _ in range(10):
+        curve.learn(1, 10.0)
+    assert curve.batch_ms(1) < 40.0
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 16), st.floats(0.0, 1000.0)), min_size=1, max_size=30))
+def test_no_measurements_make_a_curve_fall(batches: list[tuple[int, float]]) -> None:
+    curve = ServiceCurve()
+    for n, took_ms in batches:
+        curve.learn(n, took_ms)
+    times = [curve.batch_ms(n) for n in range(17)]
+    assert all(a <= b + 1e-9 for a, b in pairwise(times))
+
+
+def test_an_idle_node_has_no_wait() -> None:
+    record = said(taught(), 0.0)
+    assert (record.wait, record.in_flight) == (0, 0)
+
+
+def test_w_is_the_rest_of_the_running_batch_and_what_is_queued_before() -> None:
+    made = taught(batch_max=4)
+    for _ in range(2):
+        made.enqueued(MODULE, 0.0)
+    made.started(MODULE, 2, 0.0)  # s(2) = 14 ms
+    assert made.wait_ms(0.0) == pytest.approx(14.0, rel=0.01)
+    assert made.wait_ms(0.010) == pytest.approx(4.0, rel=0.01)
+    for _ in range(6):
+        made.enqueued(MODULE, 0.010)
+    # One full batch of s(4) = 22 ms, and two that our request would join at 4 ms each.
+    assert made.wait_ms(0.010) == pytest.approx(4.0 + 22.0 + 8.0, rel=0.01)
+    assert said(made, 0.010).wait == 340
+    assert said(made, 0.010).in_flight == 8
+
+
+def test_completion_is_wait_plus_first_for_a_batching_lane() -> None:
+    made = taught(batch_max=4)
+    for _ in range(3):
+        made.enqueued(MODULE, 0.0)
+    first_ms = made.first_ms(MODULE)
+    assert first_ms == pytest.approx(10.0, rel=0.01)
+    assert made.wait_ms(0.0) + first_ms == pytest.approx(
+        22.0, rel=0.01
+    )  # s(4), the batch of all four
+
+
+def test_in_overrun_half_of_it_is_what_is_left() -> None:
+    made = taught()
+    made.enqueued(MODULE, 0.0)
+    made.started(MODULE, 1, 0.0)  # s(1) = 10 ms
+    assert made.wait_ms(0.010) == pytest.approx(0.0, abs=0.01)
+    assert made.wait_ms(0.030) == pytest.approx(10.0, rel=0.01)
+
+
+def test_several_busy_modules_wait_for_each_other() -> None:
+    made = taught()
+    made.enqueued(MODULE, 0.0)
+    assert made.wait_ms(0.0) == pytest.approx(4.0, rel=0.01)
+    made.enqueued(OTHER, 0.0)
+    assert made.wait_ms(0.0) == pytest.approx(10.0 + PRIOR_MS, rel=0.01)
+
+
+def test_who_withdraws_no_longer_waits_however_often_it_is_said() -> None:
+    made = taught()
+    made.enqueued(MODULE, 0.0)
+    made.withdrawn(MODULE, 0.0)
+    made.withdrawn(MODULE, 0.0)
+    made.withdrawn(OTHER, 0.0)
+    assert made.wait_ms(0.0) == 0.0
+    made.enqueued(MODULE, 0.0)
+    assert said(made, 0.0).in_flight == 1
+
+
+def test_mean_and_sigma_follow_the_wait_over_two_seconds() -> None:
+    made = taught()
+    for _ in range(40):
+        made.enqueued(MODULE, 0.0)
+    steady_ms = made.wait_ms(0.0)
+    for i in range(200):
+        record = said(made, i / 10)
+    assert record.wait_mean == pytest.approx(steady_ms * 10, rel=0.01)
+    assert record.wait_sigma < record.wait_mean / 5
+    made.withdrawn(MODULE, 20.0)
+    for _ in range(39):
+        made.withdrawn(MODULE, 20.0)
+    later = said(made, 22.0)
+    assert later.wait == 0
+    assert later.wait_mean == pytest.approx(steady_ms * 10 / 2.718, rel=0.05)
+    assert later.wait_sigma > 0
+
+
+def test_records_say_which_modules_are_held_and_what_they_cost() -> None:
+    record = said(taught(batch_max=4), 0.0, warm=(MODULE,))
+    held = {m.module: m for m in record.modules}
+    assert held[tag_of(MODULE)].warm
+    assert held[tag_of(MODULE)].first == 100
+    assert held[tag_of(MODULE)].unit == 55  # s(4) / 4
+    assert (held[tag_of(OTHER)].warm, held[tag_of(OTHER)].first) == (False, 0)
+    assert record.node == tag_of(node_id("own"))
+
+
+def test_of_many_modules_the_warm_and_the_lately_run_are_named() -> None:
+    made = taught()
+    many = tuple(ContentHash(bytes([i]) * 32) for i in range(20))
+    record = made.record(0.0, held=(*many, MODULE), warm=many[-2:], draining=True)
+    named = [m.module for m in record.modules]
+    assert named[:3] == [tag_of(many[18]), tag_of(many[19]), tag_of(MODULE)]
+    assert len(named) == 8
+    assert record.draining
+
+
+def test_a_closed_lane_leaves_its_curve() -> None:
+    made = taught()
+    made.enqueued(MODULE, 0.0)
+    made.forget(MODULE)
+    assert made.wait_ms(0.0) == 0.0
+    assert made.first_ms(MODULE) == pytest.approx(10.0, rel=0.01)
+    assert made.first_ms(OTHER) is None
+
+
+def test_sequences_rise_and_a_restart_starts_above() -> None:
+    first = LoadMeter(node_id("own"), speed=1, started_unix_s=1_700_000_000)
+    numbers = [said(first, i / 1000).sequence for i in range(100)]
+    assert numbers == sorted(set(numbers))
+    again = LoadMeter(node_id("own"), speed=1, started_unix_s=1_700_000_001)
+    assert said(again, 0.0).sequence > numbers[-1]
+    assert said(again, 0.0).sequence < 2**63
+
+
+def test_numbers_stay_within_what_the_wire_can_say() -> None:
+    made = meter()
+    for _ in range(70_000):
+        made._queues[MODULE] = made._queues.get(MODULE, 0) + 1
+    made.enqueued(MODULE, 0.0)
+    made.started(MODULE, 1, 0.0)
+    record = said(made, 1e9)
+    assert record.wait == TIME_MAX
+    assert record.in_flight == IN_FLIGHT_MAX
+
+
+def test_a_node_that_was_stopped_for_seconds_is_soon_believed_again() -> None:
+    """SIGSTOP, a suspended laptop: one batch of 10 s must not make the module look that slow."""
+    curve = ServiceCurve()
+    for _ in range(20):
+        curve.learn(1, 2.0)
+    curve.learn(1, 10_000.0)
+    assert curve.batch_ms(1) < 8.0
+    for _ in range(20):
+        curve.learn(1, 2.0)
+    assert curve.batch_ms(1) == pytest.approx(2.0, rel=0.3)

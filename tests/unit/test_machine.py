@@ -1,0 +1,168 @@
+"""What every machine must keep, checked on each of them with generated inputs.
+
+Tick is idempotent, no timer lies in the past (the driver would spin), and the same inputs at the
+same times give the same effects.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshnode.batching.batcher import Batcher, Offer, Run, RunFinished, Withdraw
+from meshnode.batching.settings import BatchingSettings
+from meshnode.caps import Caps
+from meshnode.gossip.machine import HearLoad, Join, Leave, SetLoad, Suspect, SwimMachine
+from meshnode.gossip.settings import GossipSettings
+from meshnode.ids import Address, Contact, NodeTag, PublicKey, RequestId, tag_of
+from meshnode.machine import Machine, Random
+from meshnode.wire.messages import (
+    Ack,
+    Gossip,
+    LoadRecord,
+    MemberUpdate,
+    Ping,
+    PingRequest,
+    Received,
+    Send,
+)
+
+Step = tuple[float, Any]
+
+
+def play(machine: Machine[Any, Any], steps: Sequence[Step]) -> list[Any]:
+    """Feed inputs (None: only a tick) and check the contract after each."""
+    now, seen = 1.0, []
+    for wait, event in steps:
+        now += wait
+        if event is not None:
+            seen += machine.handle(event, now)
+        seen += machine.tick(now)
+        assert list(machine.tick(now)) == [], "tick is not idempotent"
+        timer = machine.next_timer()
+        assert timer is None or timer > now, "a timer in the past would spin the driver"
+    return seen
+
+
+def same_twice(make: Callable[[], Machine[Any, Any]], steps: Sequence[Step]) -> None:
+    assert play(make(), steps) == play(make(), steps)
+
+
+# ---------------------------------------------------------------- batcher
+
+BATCHER_STEPS = st.lists(
+    st.tuples(st.floats(0, 0.02), st.sampled_from(["offer", "withdraw", "finish", None]))
+)
+
+
+class SelfFinishing(Batcher):
+    """A batcher whose runs may be finished at any time; finishing nothing is skipped."""
+
+    def __init__(self, settings: BatchingSettings) -> None:
+        super().__init__(settings)
+        self.busy = False
+        self.count = 0
+
+    def handle(self, event: Any, now: float) -> Any:
+        match event:
+            case "offer":
+                self.count += 1
+                effects = super().handle(Offer(request(self.count), now + 0.03), now)
+            case "withdraw":
+                effects = super().handle(Withdraw(request(self.count)), now)
+            case _ if self.busy:
+                self.busy = False
+                effects = super().handle(RunFinished(), now)
+            case _:
+                effects = []
+        return self.watch(effects)
+
+    def tick(self, now: float) -> Any:
+        return self.watch(super().tick(now))
+
+    def watch(self, effects: Any) -> Any:
+        self.busy |= any(isinstance(e, Run) for e in effects)
+        return effects
+
+
+def request(number: int) -> RequestId:
+    return RequestId(number.to_bytes(16, "big"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(BATCHER_STEPS, st.sampled_from([0.0, 5.0]))
+def test_batcher_keeps_the_machine_contract(steps: list[Step], window_ms: float) -> None:
+    bounds = BatchingSettings(batch_max=3, queue_max=4, window_ms_max=window_ms)
+    same_twice(lambda: SelfFinishing(bounds), steps)
+
+
+# ---------------------------------------------------------------- swim
+
+PEOPLE = [Contact(PublicKey(bytes([i]) * 32), Address("10.0.0.1", 7000 + i)) for i in range(6)]
+OWN = PEOPLE[0]
+peers = st.sampled_from(PEOPLE)
+updates = st.lists(
+    st.builds(
+        MemberUpdate,
+        contact=peers,
+        state=st.integers(0, 4),
+        incarnation=st.integers(0, 3) | st.integers(0, 2**64 - 1),
+        name=st.sampled_from(["a", "b\x1b[2J"]),
+        caps=st.just(Caps.CPU),
+        accuser=peers.map(lambda c: tag_of(c.node_id)),
+    ),
+    max_size=4,
+).map(tuple)
+loads = st.lists(
+    st.builds(
+        LoadRecord,
+        node=peers.map(lambda c: tag_of(c.node_id)) | st.just(NodeTag(b"stranger")),
+        sequence=st.integers(0, 5),
+        age_ms=st.integers(0, 60_000),
+        wait=st.just(0),
+        wait_mean=st.just(0),
+        wait_sigma=st.just(0),
+        in_flight=st.just(0),
+        draining=st.booleans(),
+        speed=st.just(1),
+    ),
+    max_size=4,
+).map(tuple)
+sequences = st.integers(0, 3)
+datagrams = st.one_of(
+    st.builds(Ping, sequence=sequences, updates=updates, loads=loads),
+    st.builds(Ack, sequence=sequences, updates=updates, loads=loads),
+    st.builds(PingRequest, sequence=sequences, target=peers, updates=updates),
+    st.builds(Gossip, updates=updates, loads=loads),
+)
+swim_inputs = st.one_of(
+    st.none(),
+    st.builds(Received, peers, datagrams, st.booleans()),
+    st.builds(Join, st.lists(peers, max_size=3).map(tuple)),
+    loads.filter(bool).map(lambda some: SetLoad(some[0])),
+    loads.filter(bool).map(lambda some: HearLoad(some[0])),
+    peers.map(lambda c: Suspect(c.node_id)),
+)
+
+
+def swim() -> SwimMachine:
+    return SwimMachine(
+        OWN, name="own", caps=Caps.CPU, incarnation=1, settings=GossipSettings(), rng=Random(7)
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 3), swim_inputs), max_size=30))
+def test_swim_keeps_the_machine_contract_whatever_it_is_told(steps: list[Step]) -> None:
+    same_twice(swim, steps)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 3), swim_inputs), max_size=10))
+def test_swim_is_silent_once_it_left(steps: list[Step]) -> None:
+    machine = swim()
+    play(machine, steps)
+    assert all(isinstance(e, Send) for e in machine.handle(Leave(), 1000.0))
+    assert machine.next_timer() is None
+    assert play(machine, [(w + 1000.0, e) for w, e in steps]) == []
