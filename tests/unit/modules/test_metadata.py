@@ -1,0 +1,127 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from meshnode.caps import Caps
+from meshnode.errors import BadMetadata
+from meshnode.ids import ContentHash
+from meshnode.modules.manifest import Limits, Manifest, ModelRef, SelfTest, TensorSpec
+from meshnode.modules.metadata import decode, encode
+from meshnode.wire import cbor
+from tests.unit.modules.samples import MANIFEST, WITH_MODEL
+
+MODEL = ModelRef(name="model", sha256=ContentHash(b"h" * 32), size=9, embedded=True, root=b"r" * 32)
+
+
+def x(**changes: Any) -> TensorSpec:
+    return replace(TensorSpec(name="x", dtype="float32", shape=(-1, 2)), **changes)
+
+
+def test_a_manifest_comes_back_and_has_one_encoding() -> None:
+    manifest = replace(WITH_MODEL, models=(MODEL,), optional=Caps.CUDA)
+    data = encode(manifest)
+    assert decode(data) == manifest
+    assert encode(decode(data)) == data
+
+
+def test_the_order_of_labels_does_not_change_the_bytes() -> None:
+    one = replace(MANIFEST, labels={"a": "1", "b": "2"})
+    other = replace(MANIFEST, labels={"b": "2", "a": "1"})
+    assert encode(one) == encode(other)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "field"),
+    [
+        (replace(MANIFEST, name="Double"), "name: 'Double'"),
+        (replace(MANIFEST, name="a" * 65), "name: has 65"),
+        (replace(MANIFEST, version="1.2"), "version: '1.2'"),
+        (replace(MANIFEST, abi="wasi"), "abi: 'wasi'"),
+        (replace(MANIFEST, inputs=()), "inputs: has no tensor"),
+        (replace(MANIFEST, inputs=(x(), x())), "inputs: has two"),
+        (replace(MANIFEST, inputs=tuple(x(name=f"x{i}") for i in range(33))), "inputs: has 33"),
+        (replace(MANIFEST, inputs=(x(dtype="float33"),)), r"inputs\[0\].dtype.*float32"),
+        (replace(MANIFEST, inputs=(x(shape=(-2,)),)), r"inputs\[0\].shape: -2"),
+        (replace(MANIFEST, inputs=(x(shape=(-1,) * 17),)), r"inputs\[0\].shape: has 17"),
+        (replace(MANIFEST, inputs=(x(shape=(-1, 2**30)),)), r"inputs\[0\].shape: needs"),
+        (replace(MANIFEST, inputs=(x(layout="NCHW"),)), r"inputs\[0\].layout"),
+        (replace(MANIFEST, inputs=(x(shape=(2, 2)),)), "batch: axis 0"),
+        (replace(MANIFEST, outputs=(x(shape=()),)), "batch: axis 0"),
+        (replace(MANIFEST, required=Caps(1 << 20)), "required: has capability bits"),
+        (replace(MANIFEST, limits=Limits(memory_bytes=100)), "limits.memory_bytes: is 100"),
+        (replace(MANIFEST, limits=Limits(memory_bytes=2**33)), "limits.memory_bytes"),
+        (replace(MANIFEST, limits=Limits(run_ms=0)), "limits.run_ms"),
+        (replace(MANIFEST, limits=Limits(run_ms=600_001)), "limits.run_ms"),
+        (replace(MANIFEST, limits=Limits(output_bytes=(64 << 20) + 1)), "limits.output_bytes"),
+        (replace(MANIFEST, models=(MODEL,)), "models: .* needs the capability nn"),
+        (replace(WITH_MODEL, models=(MODEL, MODEL)), "models: has two"),
+        (replace(WITH_MODEL, models=(replace(MODEL, name="A"),)), r"models\[0\].name"),
+        (replace(WITH_MODEL, models=(replace(MODEL, sha256=ContentHash(b"")),)), "sha256: has 0"),
+        (replace(WITH_MODEL, models=(replace(MODEL, size=0),)), r"models\[0\].size"),
+        (replace(WITH_MODEL, models=(replace(MODEL, root=b"1"),)), r"models\[0\].root"),
+        (replace(MANIFEST, self_tests=(SelfTest(inputs=(), outputs=()),)), "0 buffers for 1"),
+        (
+            replace(MANIFEST, self_tests=(SelfTest(inputs=(b"123",), outputs=(bytes(8),)),)),
+            "3 bytes do not fill x",
+        ),
+        (
+            replace(
+                MANIFEST,
+                self_tests=(SelfTest(inputs=(bytes(8),), outputs=(bytes(8),), tolerance=2.0),),
+            ),
+            r"self_tests\[0\].tolerance",
+        ),
+        (replace(MANIFEST, licence="x" * 65), "licence"),
+        (replace(MANIFEST, labels={"k": "\n"}), "labels.k"),
+        (replace(MANIFEST, labels={str(i): "" for i in range(33)}), "labels: has 33"),
+        (replace(MANIFEST, abi="seed", outputs=(x(dtype="int8"),)), "abi: .* float32"),
+        (replace(MANIFEST, abi="seed", inputs=(x(), x(name="z"))), "abi: .* exactly one"),
+    ],
+)
+def test_every_bound_names_its_field(manifest: Manifest, field: str) -> None:
+    with pytest.raises(BadMetadata, match=field):
+        encode(manifest)
+
+
+def test_a_batched_self_test_may_have_several_rows() -> None:
+    test = SelfTest(inputs=(bytes(24),), outputs=(bytes(24),))
+    assert decode(encode(replace(MANIFEST, self_tests=(test,)))).self_tests == (test,)
+
+
+def plain(**changes: object) -> bytes:
+    value = cbor.loads(encode(MANIFEST), bytes_max=1 << 16)
+    value.update(changes)
+    return cbor.dumps(value)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(BadMetadata, match="labls: no such field, did you mean 'labels'"):
+        decode(plain(labls={}))
+
+
+def test_a_missing_field_is_refused() -> None:
+    value = cbor.loads(encode(MANIFEST), bytes_max=1 << 16)
+    del value["batch"]
+    with pytest.raises(BadMetadata, match="batch: is missing"):
+        decode(cbor.dumps(value))
+
+
+def test_a_newer_format_is_named_before_its_fields() -> None:
+    with pytest.raises(BadMetadata, match="format: this node reads 1, not 2"):
+        decode(plain(format=2, news=1))
+    with pytest.raises(BadMetadata, match="format"):
+        decode(plain(format=True))
+
+
+def test_only_canonical_cbor_is_read() -> None:
+    data = encode(MANIFEST)
+    for wrong in (data + b"\0", data[:-1], b"", b"\xa0", b"\xbf\xff"):
+        with pytest.raises(BadMetadata):
+            decode(wrong)
+
+
+def test_a_value_of_another_type_is_not_taken_for_its_like() -> None:
+    for key, value in (("batch", 1), ("name", b"double"), ("required", True), ("inputs", {})):
+        with pytest.raises(BadMetadata, match=key):
+            decode(plain(**{key: value}))
