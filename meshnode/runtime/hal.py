@@ -1,0 +1,228 @@
+"""The host's side of the guest ABI: the few functions a guest may import. Nothing else exists.
+
+Rules for every function here: it never raises into the guest (a pointer outside the memory is
+errno 1), it copies or finishes with what it reads before it returns, and every count has a bound.
+What went wrong on our side of a call is kept as `fault`, so that the request fails with the real
+reason and not with the status the guest makes of it. `docs/guest-abi.md` is the specification.
+"""
+
+import logging
+from collections.abc import Iterable
+from math import prod
+from time import perf_counter
+
+import numpy as np
+
+from meshnode.caps import GUEST_MASK, Caps
+from meshnode.errors import MeshnodeError, ModelFailed
+from meshnode.modules.manifest import ITEM_BYTES
+from meshnode.runtime.abi import (
+    ANY_DIM,
+    IMPORTS,
+    LOG_LINE_BYTES_MAX,
+    MODEL_NAME_BYTES_MAX,
+    MODELS_OPEN_MAX,
+    RECORD,
+    TENSOR_TYPES,
+    Errno,
+)
+from meshnode.runtime.binding import GuestMemory, HostCall, HostImport
+from meshnode.runtime.providers import detect_caps as detect_caps
+from meshnode.runtime.sessions import ModelSession, ModelTensor, Sessions
+from meshnode.wire.limits import RANK_MAX, TENSORS_MAX
+
+_log = logging.getLogger("meshnode.guest")
+_LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.WARNING}
+"""A guest has no errors that are ours: its level 3 is a warning here."""
+
+
+class Hal:
+    """The host functions of one instance, with the models it may open."""
+
+    def __init__(self, name: str, caps: Caps, sessions: Sessions, *, log_lines_max: int) -> None:
+        self._name = name
+        self._caps = caps
+        self._sessions = sessions
+        self._log_lines_max = log_lines_max
+        self._opened: list[ModelSession] = []
+        self._log_lines = 0
+        self._deadline = 0.0
+        self.fault: MeshnodeError | None = None
+        """Why a model run failed in the call at hand; None if none did."""
+        self.model_us = 0
+        """Time spent in onnxruntime; whoever reads it subtracts what it was before."""
+
+    def begin(self, deadline: float) -> None:
+        """A call into the guest begins; it must be over at `deadline` (`perf_counter()` time)."""
+        self._deadline = deadline
+        self._log_lines = 0
+        self.fault = None
+
+    def imports(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], HostImport]:
+        """Return the functions a guest imports; preflight has checked that all exist."""
+        calls: dict[str, HostCall] = {
+            "query_caps": self._query_caps,
+            "log": self._write_log,
+            "model_open": self._model_open,
+            "describe": self._describe,
+            "infer": self._infer,
+        }
+        return {
+            key: HostImport(IMPORTS[key].signature, self._guarded(calls[key[1]])) for key in wanted
+        }
+
+    def _guarded(self, call: HostCall) -> HostCall:
+        def guarded(memory: GuestMemory | None, *args: int) -> int | None:
+            try:
+                return call(memory, *args)
+            except MeshnodeError as error:
+                self.fault = error
+            except Exception as error:  # nothing may be raised into the binding
+                _log.exception("host function failed for %s", self._name)
+                self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
+            return Errno.RUNTIME_ERROR
+
+        # A function without a result must not return one, so logging is guarded by itself.
+        return call if call == self._write_log else guarded
+
+    # ------------------------------------------------------------------ small ones
+
+    def _query_caps(self, _: GuestMemory | None) -> int:
+        return int(self._caps) & GUEST_MASK
+
+    def _write_log(self, memory: GuestMemory | None, level: int, pointer: int, size: int) -> None:
+        self._log_lines += 1
+        if memory is None or self._log_lines > self._log_lines_max:
+            return
+        text = memory.slice(pointer, min(size, LOG_LINE_BYTES_MAX))
+        if text is not None and _log.isEnabledFor(severity := _LEVELS.get(level, logging.INFO)):
+            # Escaped: a guest must not forge lines or speak to a terminal.
+            line = text.tobytes().decode("utf-8", "replace").encode("unicode_escape").decode()
+            _log.log(severity, "%s: %s", self._name, line)
+
+    def _model_open(self, memory: GuestMemory | None, pointer: int, size: int) -> int:
+        """Return a handle (1, 2, ... never used again), or a negative errno."""
+        if memory is None:
+            return -Errno.MISSING_MEMORY
+        raw = memory.slice(pointer, size) if size <= MODEL_NAME_BYTES_MAX else None
+        if raw is None:
+            return -Errno.INVALID_ARGUMENT
+        session = self._sessions.get(raw.tobytes().decode("utf-8", "replace"))
+        if session is None:
+            return -(Errno.NOT_FOUND if self._caps & Caps.NN else Errno.UNSUPPORTED_OPERATION)
+        if len(self._opened) >= MODELS_OPEN_MAX:
+            return -Errno.TOO_LARGE
+        self._opened.append(session)
+        return len(self._opened)
+
+    def _session(self, handle: int) -> ModelSession | None:
+        return self._opened[handle - 1] if 1 <= handle <= len(self._opened) else None
+
+    def _describe(
+        self, memory: GuestMemory | None, handle: int, direction: int, index: int, pointer: int
+    ) -> int:
+        """Write the type and shape of a model's input (direction 0) or output (1)."""
+        session = self._session(handle)
+        record = memory.slice(pointer, RECORD.size) if memory else None
+        if memory is None or session is None or record is None or direction > 1:
+            return Errno.INVALID_ARGUMENT
+        tensors = session.outputs if direction else session.inputs
+        if index >= len(tensors):
+            return Errno.INVALID_ARGUMENT
+        tensor = tensors[index]
+        dims = [d if isinstance(d, int) and d >= 0 else ANY_DIM for d in tensor.shape]
+        size = 0 if ANY_DIM in dims else prod(dims) * ITEM_BYTES[tensor.dtype]
+        dims_pointer, room, _, data_pointer, _ = RECORD.unpack_from(record.data)
+        if fits := len(dims) <= room:
+            target = memory.slice(dims_pointer, 4 * len(dims))
+            if target is None:
+                return Errno.INVALID_ARGUMENT
+            target[:] = np.array(dims, np.uint32).view(np.uint8)
+        number = TENSOR_TYPES[tensor.dtype]
+        RECORD.pack_into(record.data, 0, dims_pointer, len(dims), number, data_pointer, size)
+        return Errno.SUCCESS if fits else Errno.TOO_LARGE
+
+    # ------------------------------------------------------------------ infer
+
+    def _infer(
+        self,
+        memory: GuestMemory | None,
+        handle: int,
+        in_pointer: int,
+        in_count: int,
+        out_pointer: int,
+        out_count: int,
+    ) -> int:
+        """Run a model on arrays of tensor records; inputs are read where they lie."""
+        session = self._session(handle)
+        if memory is None or session is None:
+            return Errno.INVALID_ARGUMENT
+        if in_count != len(session.inputs) or out_count > len(session.outputs):
+            return Errno.INVALID_ARGUMENT
+        records_in = memory.slice(in_pointer, RECORD.size * in_count)
+        records_out = memory.slice(out_pointer, RECORD.size * out_count)
+        if records_in is None or records_out is None or max(in_count, out_count) > TENSORS_MAX:
+            return Errno.INVALID_ARGUMENT
+        arrays = []
+        for i, tensor in enumerate(session.inputs):
+            array = read_array(memory, RECORD.unpack_from(records_in.data, RECORD.size * i), tensor)
+            if array is None:
+                return Errno.INVALID_ARGUMENT
+            arrays.append(array)
+        started = perf_counter()
+        try:
+            outputs = session.run(arrays, self._deadline)
+        finally:
+            self.model_us += round((perf_counter() - started) * 1e6)
+        return write_arrays(memory, records_out.data, outputs[:out_count])
+
+
+Record = tuple[int, int, int, int, int]
+
+
+def read_array(memory: GuestMemory, record: Record, tensor: ModelTensor) -> np.ndarray | None:
+    """Return a guest's tensor as a view of its memory, or None if the record is wrong."""
+    dims_pointer, rank, number, data_pointer, size = record
+    if number != TENSOR_TYPES[tensor.dtype] or rank > RANK_MAX:
+        return None
+    raw_dims, data = memory.slice(dims_pointer, 4 * rank), memory.slice(data_pointer, size)
+    if raw_dims is None or data is None:
+        return None
+    dims: list[int] = np.frombuffer(raw_dims.tobytes(), np.uint32).tolist()
+    item = ITEM_BYTES[tensor.dtype]
+    # Python's integers: a product of u32s would wrap in any fixed width.
+    if prod(dims) * item != size:
+        return None
+    if tensor.dtype == "bool":
+        # Bytes other than 0 and 1 are undefined behaviour in what reads them.
+        flags: np.ndarray = np.not_equal(data, 0)
+        return flags.reshape(dims)
+    if data_pointer % item:
+        data = data.copy()
+    if dims == [1] and not tensor.shape:
+        dims = []  # wasi-nn tells guests to write a scalar so
+    return data.view(tensor.dtype).reshape(dims)
+
+
+def write_arrays(memory: GuestMemory, records: memoryview, arrays: list[np.ndarray]) -> int:
+    """Copy results to where the guest's records point, or say in them how much room it takes."""
+    places = []
+    for i, array in enumerate(arrays):
+        record: Record = RECORD.unpack_from(records, RECORD.size * i)
+        places.append((record, array, array.ndim <= record[1] and array.nbytes <= record[4]))
+    fits = all(ok for _, _, ok in places)
+    for i, (record, array, _) in enumerate(places):
+        dims_pointer, _, _, data_pointer, _ = record
+        if fits:
+            dims = memory.slice(dims_pointer, 4 * array.ndim)
+            data = memory.slice(data_pointer, array.nbytes)
+            if dims is None or data is None:
+                return Errno.INVALID_ARGUMENT
+            dims[:] = np.array(array.shape, np.uint32).view(np.uint8)
+            if array.nbytes:
+                data[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        number = TENSOR_TYPES[array.dtype.name]
+        RECORD.pack_into(
+            records, RECORD.size * i, dims_pointer, array.ndim, number, data_pointer, array.nbytes
+        )
+    return Errno.SUCCESS if fits else Errno.TOO_LARGE

@@ -1,0 +1,100 @@
+"""The only file that imports onnxruntime, and not before a model is really opened.
+
+What is set on every session, and why: external data are looked for in an empty folder (a model
+must never read a file of ours), only the ONNX format is read (onnxruntime's own format would pass
+by our scan), errors are returned and not printed, and a failing accelerator is not silently
+replaced behind our back.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meshnode.errors import MissingPart, ModelFailed
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from onnxruntime import InferenceSession, RunOptions, SessionOptions
+
+SEVERITY_FATAL = 4
+MESSAGE_CHARS_MAX = 300
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
+
+
+@cache
+def _onnxruntime() -> "ModuleType":
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPart(
+            "onnxruntime is not installed here", try_="pip install onnxruntime"
+        ) from error
+    onnxruntime.set_default_logger_severity(SEVERITY_FATAL)
+    module: ModuleType = onnxruntime
+    return module
+
+
+def available_providers() -> list[str]:
+    """Return the execution providers of this build of onnxruntime."""
+    return list(_onnxruntime().get_available_providers())
+
+
+def session_options(*, threads: int, spin: bool, empty_dir: Path) -> "SessionOptions":
+    """Return the options of every session; `empty_dir` must be and stay empty."""
+    options = _onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = SEVERITY_FATAL
+    for key, value in (
+        ("session.model_external_initializers_file_folder_path", str(empty_dir)),
+        ("session.load_model_format", "ONNX"),
+        ("session.intra_op.allow_spinning", "1" if spin else "0"),
+    ):
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def open_session(
+    model: bytes, options: "SessionOptions", providers: Sequence[str]
+) -> "InferenceSession":
+    """Return a session, or raise ModelFailed with onnxruntime's reason."""
+    try:
+        return _onnxruntime().InferenceSession(
+            model, options, providers=list(providers), enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise ModelFailed(f"onnxruntime cannot load the model: {trimmed(error)}") from error
+
+
+def run_options() -> "RunOptions":
+    """Return options for one run; setting its `terminate` from another thread ends the run."""
+    options = _onnxruntime().RunOptions()
+    options.log_severity_level = SEVERITY_FATAL
+    return options
+
+
+def plain_run(
+    model: bytes, inputs: Mapping[str, np.ndarray], *, threads: int = 0
+) -> dict[str, np.ndarray]:
+    """Return what onnxruntime itself answers: the reference our answers are compared with.
+
+    For models one trusts; nothing is guarded.
+    """
+    onnxruntime = _onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def trimmed(error: BaseException) -> str:
+    """Return an error in one line, without onnxruntime's prefix and source paths."""
+    line = _PREFIX.sub("", " ".join(str(error).split()) or type(error).__name__)
+    # C++ locations ("/onnxruntime_src/...cc:123 function ") help nobody here.
+    line = re.sub(r"\S*/\S+\.(?:cc|h):\d+ ", "", line)
+    return line[:MESSAGE_CHARS_MAX]

@@ -1,0 +1,166 @@
+"""One guest instance under its limits. A guest that traps is thrown away; nothing is reused."""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+from wasmtime import Engine, Module
+
+from meshnode.errors import (
+    GuestStatus,
+    MemoryLimit,
+    MeshnodeError,
+    TimeLimit,
+    Trapped,
+)
+from meshnode.modules.manifest import Limits
+from meshnode.runtime.abi import Errno
+from meshnode.runtime.binding import GuestMemory, GuestTrap, Instance
+from meshnode.runtime.engine import STACK_BYTES_MAX
+from meshnode.runtime.hal import Hal
+from meshnode.runtime.ticker import Ticker
+from meshnode.wire.limits import KIB, MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledGuest:
+    """What an instance is made from; shared by all instances of a module."""
+
+    engine: Engine
+    module: Module
+    imports: tuple[tuple[str, str], ...]
+    exports: frozenset[str]
+
+
+class Sandbox:
+    """A live instance. Used by one thread at a time; dead after its first trap."""
+
+    def __init__(self, guest: CompiledGuest, hal: Hal, limits: Limits, ticker: Ticker) -> None:
+        """Instantiate and initialise: the start function, `_initialize`, `init`.
+
+        Raises as `call` does.
+        """
+        self.limits = limits
+        self.alive = False
+        self._guest = guest
+        self._hal = hal
+        self._ticker = ticker
+        self._instance: Instance | None = None
+        self._start()
+        self.alive = True
+
+    @property
+    def memory(self) -> GuestMemory:
+        """The guest's memory."""
+        assert self._instance is not None, "a closed sandbox has no memory"
+        return self._instance.memory
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the guest's memory takes now."""
+        return 0 if self._instance is None else self._instance.memory.size
+
+    def has(self, export: str) -> bool:
+        """Return whether the guest exports this."""
+        return export in self._guest.exports
+
+    def call(self, name: str, *args: int) -> int:
+        """Call an export and return its i32.
+
+        Raises TimeLimit, MemoryLimit or Trapped, naming the limit; the sandbox is then dead. If a
+        model run failed inside, that is what is raised once the guest fails because of it.
+        """
+        instance = self._instance
+        assert instance is not None, "the sandbox was closed"
+        run_s = self.limits.run_ms / 1000
+        self._hal.begin(perf_counter() + run_s)
+        self._ticker.enter()
+        try:
+            return instance.call(name, *args, ticks=self._ticker.ticks(run_s))
+        except GuestTrap as trap:
+            self.alive = False
+            raise self._reason(trap, name) from trap
+        finally:
+            self._ticker.leave()
+
+    def failure(self, name: str, status: int) -> MeshnodeError:
+        """Return the error for a guest that returned a status: its cause, if we know it."""
+        if isinstance(self._hal.fault, TimeLimit):
+            return self._time_limit(name)
+        if self._hal.fault is not None:
+            return self._hal.fault
+        assert self._instance is not None, "the sandbox was closed"
+        if self._instance.was_refused_memory():
+            return self._memory_limit(f"{name} then returned {status}")
+        known = {e.value: e.name.lower() for e in Errno}
+        meaning = f" ({known[status]})" if status in known else ""
+        return GuestStatus(f"the guest's {name} returned {status}{meaning}")
+
+    def no_memory(self, wanted: int) -> MemoryLimit:
+        """Return the error for a request that does not fit into the guest's memory."""
+        return MemoryLimit(
+            "the request and its answer do not fit into the guest's memory limit of "
+            f"{_size(self.limits.memory_bytes)}",
+            because=[f"they take {wanted} bytes of it, the guest has {self.memory_bytes} now"],
+        )
+
+    def close(self) -> None:
+        """Free the instance."""
+        self.alive = False
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+
+    def _start(self) -> None:
+        run_s = self.limits.run_ms / 1000
+        self._hal.begin(perf_counter() + run_s)
+        self._ticker.enter()
+        try:
+            self._instance = Instance(
+                self._guest.engine,
+                self._guest.module,
+                self._hal.imports(self._guest.imports),
+                memory_bytes_max=self.limits.memory_bytes,
+                ticks=self._ticker.ticks(run_s),
+            )
+        except GuestTrap as trap:
+            raise self._reason(trap, "the start function") from trap
+        finally:
+            self._ticker.leave()
+        try:
+            for name in ("_initialize", "init"):
+                if self.has(name) and (status := self.call(name)):
+                    raise self.failure(name, status)
+        except MeshnodeError:
+            self.close()
+            raise
+
+    def _reason(self, trap: GuestTrap, name: str) -> MeshnodeError:
+        refused = self._instance is not None and self._instance.was_refused_memory()
+        if refused and not isinstance(self._hal.fault, TimeLimit):
+            ending = "ran on until it was stopped" if trap.out_of_time else f"trapped: {trap.what}"
+            return self._memory_limit(f"{name} then {ending}")
+        if trap.out_of_time or isinstance(self._hal.fault, TimeLimit):
+            return self._time_limit(name)
+        if self._hal.fault is not None:
+            return self._hal.fault
+        because = [f"in {name}"]
+        if trap.what == "stack overflow":
+            because.append(f"its stack may have {STACK_BYTES_MAX // KIB} KiB")
+        return Trapped(f"the guest trapped: {trap.what}", because=because)
+
+    def _time_limit(self, name: str) -> TimeLimit:
+        where = name if self._hal.fault is None else f"a model that {name} ran"
+        return TimeLimit(
+            f"the guest ran longer than its limit of {self.limits.run_ms} ms and was stopped",
+            because=[f"in {where}"],
+        )
+
+    def _memory_limit(self, what: str) -> MemoryLimit:
+        return MemoryLimit(
+            f"the guest asked for more memory than its limit of {_size(self.limits.memory_bytes)}",
+            because=[what],
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count // MIB} MiB" if count % MIB == 0 else f"{count // KIB} KiB"

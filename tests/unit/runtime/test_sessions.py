@@ -1,0 +1,127 @@
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from meshnode.caps import Caps
+from meshnode.errors import HashMismatch, ModelFailed, TimeLimit, UnreadableModel
+from meshnode.runtime import ort, providers
+from meshnode.runtime.sessions import SessionCache
+from meshnode.runtime.settings import RuntimeSettings
+from meshnode.runtime.ticker import Ticker
+from tests.unit.runtime.support import ALL, dense, endless, external, model, ref
+
+X = np.random.default_rng(3).standard_normal((1, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> SessionCache:
+    ticker = Ticker(lambda: None, tick_ms=5)
+    return SessionCache(RuntimeSettings(), ticker, caps=ALL, empty_dir=tmp_path / "empty")
+
+
+def later(seconds: float = 60) -> float:
+    return perf_counter() + seconds
+
+
+def test_answers_are_onnxruntimes_bit_for_bit(cache: SessionCache) -> None:
+    data = dense()
+    session = cache.acquire(ref(data), data)
+    assert [t.name for t in session.inputs] == ["x"]
+    assert session.inputs[0].shape == ("N", 4)
+    (y,) = session.run([X], later())
+    assert y.tobytes() == ort.plain_run(data, {"x": X})["y"].tobytes()
+
+
+def test_a_session_is_shared_and_goes_with_its_last_user(cache: SessionCache) -> None:
+    data = dense()
+    first, second = cache.acquire(ref(data), data), cache.acquire(ref(data), b"not looked at")
+    assert first is second
+    cache.release(ref(data).sha256)
+    assert cache.acquire(ref(data), data) is first
+    cache.release(ref(data).sha256)
+    cache.release(ref(data).sha256)
+    assert cache.acquire(ref(data), data) is not first
+
+
+def test_other_bytes_than_the_manifest_names_are_refused(cache: SessionCache) -> None:
+    with pytest.raises(HashMismatch):
+        cache.acquire(ref(dense()), dense(out=2))
+
+
+def test_an_endless_model_is_stopped_at_the_deadline(cache: SessionCache) -> None:
+    data = endless()
+    session = cache.acquire(ref(data), data)
+    started = perf_counter()
+    with pytest.raises(TimeLimit):
+        session.run([X], started + 0.1)
+    assert 0.1 <= perf_counter() - started < 2
+    with pytest.raises(TimeLimit):
+        session.run([X], perf_counter() - 1)
+
+
+def test_what_onnxruntime_says_is_passed_on_in_one_line(cache: SessionCache) -> None:
+    data = dense()
+    session = cache.acquire(ref(data), data)
+    with pytest.raises(ModelFailed) as caught:
+        session.run([np.zeros((1, 5), np.float32)], later())
+    assert "Expected: 4" in caught.value.message
+    assert "ONNXRuntimeError" not in caught.value.message
+    nonsense = b"\x08\x08\x3a\x00"
+    with pytest.raises(ModelFailed, match="cannot load"):
+        cache.acquire(ref(nonsense), nonsense)
+
+
+@pytest.mark.parametrize("location", ["secret.bin", "../secret.bin", "/etc/hostname"])
+def test_external_data_are_refused_twice(
+    tmp_path: Path, cache: SessionCache, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    (folder / "secret.bin").write_bytes(bytes(48))
+    monkeypatch.chdir(folder)
+    data = external(location)
+    with pytest.raises(UnreadableModel, match="another file"):
+        cache.acquire(ref(data), data)
+    # And without our scan, onnxruntime itself looks only into an empty folder.
+    (tmp_path / "empty").mkdir()
+    options = ort.session_options(threads=1, spin=False, empty_dir=tmp_path / "empty")
+    with pytest.raises(ModelFailed):
+        ort.open_session(data, options, ["CPUExecutionProvider"])
+
+
+def test_models_of_strings_are_refused(cache: SessionCache) -> None:
+    data = model(
+        [helper.make_node("Identity", ["words"], ["y"])],
+        {"words": (TensorProto.STRING, ["N"])},
+        {"y": (TensorProto.STRING, ["N"])},
+    )
+    with pytest.raises(UnreadableModel, match=r"'words' is a tensor\(string\)"):
+        cache.acquire(ref(data), data)
+
+
+def test_a_provider_that_fails_falls_back_to_the_cpu(
+    cache: SessionCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(providers, "choose", lambda *_: wanted)
+    opened: list[list[str]] = []
+    real = ort.open_session
+
+    def open_session(data: bytes, options: object, names: list[str]) -> object:
+        opened.append(names)
+        if len(names) > 1:
+            raise ModelFailed("no such device")
+        return real(data, options, names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ort, "open_session", open_session)
+    data = dense()
+    session = cache.acquire(ref(data), data)
+    assert opened == [wanted, ["CPUExecutionProvider"]]
+    assert session.provider == "CPUExecutionProvider"
+
+
+def test_caps_are_a_subset_of_what_there_is() -> None:
+    assert Caps.NN in providers.detect_caps()
