@@ -1,0 +1,171 @@
+"""Who may open a channel, and what each side shows: a mesh's members, or the holder of an invite.
+
+The Noise handshake is keyed by a psk: the mesh's for members, an invite's for a joiner. Inside it
+each side shows a payload, [root key, certificate chain] in CBOR; a joiner, who has none, shows
+nothing. `check` turns the peer's payload into what we know of the peer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from meshnode.errors import InviteForeign, NotAMember, RemoteProtocolError
+from meshnode.identity.certificates import (
+    Certificate,
+    network_of,
+    read,
+    verify_member,
+)
+from meshnode.identity.invites import Invite, psk_of
+from meshnode.identity.keys import Identity
+from meshnode.identity.mesh import Mesh
+from meshnode.ids import NetworkId, PublicKey
+from meshnode.wire import cbor
+from meshnode.wire.limits import CERTIFICATE_CHAIN_MAX, HANDSHAKE_BYTES_MAX
+
+PROTOCOL = b"meshnode/channel/1"
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a handshake showed of a peer."""
+
+    certificate: Certificate | None
+    """Its membership; None for a joiner."""
+    invite: bytes | None
+    """The psk of the invite that a joiner holds; None for a member."""
+
+
+class ChannelKeys(Protocol):
+    """The keys and rules of the channels of one node."""
+
+    identity: Identity
+
+    def prologue(self) -> bytes:
+        """Return what both sides must agree on before they start."""
+        ...
+
+    def psks(self) -> list[bytes]:
+        """Return the psks to accept; an initiator uses the first."""
+        ...
+
+    def payload(self) -> bytes:
+        """Return what to show to the peer."""
+        ...
+
+    def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
+        """Judge a peer that knows `psk`. Raises NotAMember, InviteForeign, RemoteProtocolError."""
+        ...
+
+
+class MeshChannel:
+    """A member's channels: to other members, and from joiners that hold an invite of ours."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        mesh: Mesh,
+        *,
+        invites: Callable[[], Sequence[bytes]] | None,
+        unix_now: Callable[[], float],
+    ) -> None:
+        """`invites` gives the psks of the invites that are out; None if there are never any."""
+        self.identity = identity
+        self._mesh = mesh
+        self._invites = invites
+        self._unix_now = unix_now
+
+    def prologue(self) -> bytes:
+        """See `ChannelKeys.prologue`."""
+        return prologue_of(self._mesh.network)
+
+    def psks(self) -> list[bytes]:
+        """See `ChannelKeys.psks`."""
+        return [self._mesh.mesh_key, *(self._invites() if self._invites else ())]
+
+    def payload(self) -> bytes:
+        """See `ChannelKeys.payload`."""
+        return write_payload(self._mesh.root_key, self._mesh.chain)
+
+    def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
+        """See `ChannelKeys.check`."""
+        if psk != self._mesh.mesh_key:
+            if payload:
+                raise RemoteProtocolError("a joiner that shows a membership")
+            return Standing(certificate=None, invite=psk)
+        root_key, chain = read_payload(payload)
+        if root_key != self._mesh.root_key:
+            raise NotAMember("the certificate belongs to another mesh")
+        leaf = verify_member(
+            chain,
+            subject=peer_key,
+            root_key=self._mesh.root_key,
+            network=self._mesh.network,
+            now_unix=self._unix_now(),
+        )
+        return Standing(certificate=leaf, invite=None)
+
+
+class InviteChannel:
+    """A joiner's channel to the sponsor of its invite."""
+
+    def __init__(self, identity: Identity, invite: Invite) -> None:
+        self.identity = identity
+        self._invite = invite
+        self._psk = psk_of(invite.secret)
+
+    def prologue(self) -> bytes:
+        """See `ChannelKeys.prologue`."""
+        return prologue_of(self._invite.network)
+
+    def psks(self) -> list[bytes]:
+        """See `ChannelKeys.psks`."""
+        return [self._psk]
+
+    def payload(self) -> bytes:
+        """See `ChannelKeys.payload`: a joiner has nothing to show yet."""
+        return b""
+
+    def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
+        """See `ChannelKeys.check`: the sponsor's chain must lead to the root the invite names."""
+        root_key, chain = read_payload(payload)
+        leaf = verify_own_time(
+            chain, subject=peer_key, root_key=root_key, network=self._invite.network
+        )
+        return Standing(certificate=leaf, invite=None)
+
+
+def prologue_of(network: NetworkId) -> bytes:
+    """Return the handshake prologue: protocol and version, then the network id."""
+    return PROTOCOL + b"\0" + network
+
+
+def write_payload(root_key: PublicKey, chain: Sequence[bytes]) -> bytes:
+    """Return [root key, chain] as sent inside the handshake."""
+    return cbor.dumps([root_key, list(chain)])
+
+
+def read_payload(payload: bytes) -> tuple[PublicKey, tuple[bytes, ...]]:
+    """Return (root key, chain), unverified, or raise RemoteProtocolError."""
+    match cbor.loads(payload, bytes_max=HANDSHAKE_BYTES_MAX):
+        case [bytes() as root_key, list() as chain] if len(root_key) == KEY_BYTES:
+            if len(chain) <= CERTIFICATE_CHAIN_MAX and all(isinstance(c, bytes) for c in chain):
+                return PublicKey(root_key), tuple(chain)
+    raise RemoteProtocolError("a handshake payload is not [root key, chain]")
+
+
+def verify_own_time(
+    chain: Sequence[bytes], *, subject: PublicKey, root_key: PublicKey, network: NetworkId
+) -> Certificate:
+    """Return the leaf if the chain makes `subject` a node, judged at the chain's newest start.
+
+    For a joiner, whose clock may be wrong until it is a member. Raises InviteForeign if the root
+    is not this network's, NotAMember or RemoteProtocolError if the chain is not good.
+    """
+    if network_of(root_key) != network:
+        raise InviteForeign("the sponsor belongs to another mesh than the invite")
+    newest = max((read(certificate).not_before for certificate in chain), default=0)
+    return verify_member(
+        chain, subject=subject, root_key=root_key, network=network, now_unix=newest
+    )

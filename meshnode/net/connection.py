@@ -1,0 +1,377 @@
+"""One channel to one peer, carrying many calls both ways.
+
+One task reads, one writes; callers and handlers only queue with the mux and wait. So a caller that
+is cancelled cannot leave half a frame behind, and nothing is sent out of turn.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from math import inf
+
+import trio
+
+from meshnode.errors import (
+    DeadlineExceeded,
+    MeshnodeError,
+    NotAMember,
+    Overloaded,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from meshnode.identity.aead import make_cipher
+from meshnode.identity.certificates import Certificate
+from meshnode.ids import Address, NodeId, PublicKey, node_id_of, short
+from meshnode.net.failures import failure_of
+from meshnode.net.handshaking import Secured
+from meshnode.net.settings import NetSettings
+from meshnode.net.transport import Transport
+from meshnode.net.writer import Writer
+from meshnode.wire.codec import body_size_of, decode_call, encode_call
+from meshnode.wire.frames import FrameReader, RecordKey
+from meshnode.wire.limits import KIB
+from meshnode.wire.messages import Join, Reply, Request
+from meshnode.wire.mux import (
+    CancelArrived,
+    Event,
+    GoodbyeArrived,
+    Mux,
+    ReplyArrived,
+    ReplyRefused,
+    RequestArrived,
+    RequestRefused,
+)
+
+_log = logging.getLogger(__name__)
+BULK_READ_BYTES = 16 * KIB
+"""A read of this much is followed by another at once: more is likely there already."""
+READS_PER_WAKE_MAX = 8
+WATCH_EVERY_S = 5.0
+LAST_WORD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who is at the other end."""
+
+    public_key: PublicKey
+    node_id: NodeId
+    certificate: Certificate | None
+    """Its membership; None on an invite's channel."""
+    invite: bytes | None
+    """The psk of the invite it holds; None for a member."""
+    address: Address
+    """Where its end of the connection is; not where it listens."""
+
+
+Handler = Callable[[Peer, Request], Awaitable[Reply]]
+"""Answers one call. A MeshnodeError it raises becomes the Failure the caller gets."""
+
+
+class NotCarriedOut(PeerUnreachable):
+    """The call did not reach the peer's handler, so making it again is safe."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    done: trio.Event = field(default_factory=trio.Event)
+    reply: Reply | None = None
+    error: MeshnodeError | None = None
+
+    def end(self, *, reply: Reply | None = None, error: MeshnodeError | None = None) -> None:
+        """Give the caller its answer; only the first one counts."""
+        if not self.done.is_set():
+            self.reply, self.error = reply, error
+            self.done.set()
+
+
+class Connection:
+    """A secured connection. `run` must be going for anything else to work."""
+
+    def __init__(self, transport: Transport, secured: Secured, settings: NetSettings) -> None:
+        self.peer = Peer(
+            public_key=secured.peer_key,
+            node_id=node_id_of(secured.peer_key),
+            certificate=secured.standing.certificate,
+            invite=secured.standing.invite,
+            address=transport.address,
+        )
+        self.initiator = secured.initiator
+        self.opened_at = trio.current_time()
+        self._settings = settings
+        self._transport = transport
+        self._mux = Mux(
+            initiator=secured.initiator,
+            body_size_of=body_size_of,
+            inbound_bytes_max=settings.inbound_bytes_max,
+        )
+        self._reader = FrameReader(RecordKey(secured.receive_key, make_cipher), self._mux)
+        self._writer = Writer(
+            transport,
+            RecordKey(secured.send_key, make_cipher),
+            self._mux,
+            on_empty=self._all_sent,
+        )
+        self._calls: dict[int, _Call] = {}
+        self._handling: dict[int, trio.CancelScope] = {}
+        self._active_at = self.opened_at
+        self._retire_by = inf
+        self._left = False
+        self._refusal = ""
+        self._ended: str | None = None
+        self._end_event = trio.Event()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new call may be made."""
+        return self._ended is None and not self._left and self._retire_by == inf
+
+    @property
+    def calls(self) -> int:
+        """Calls in flight, both ways."""
+        return self._mux.calls
+
+    async def call(self, request: Request, *, deadline: float = inf) -> Reply:
+        """Return the peer's reply, a Failure among them. `deadline` is in trio's time.
+
+        Raises DeadlineExceeded, Overloaded (too many calls in flight), PeerUnreachable when the
+        connection is lost, NotCarriedOut when it was lost before the peer could see the call. If
+        it is cancelled, the peer is told to stop.
+        """
+        if self._refusal:
+            raise PeerUnreachable(self._lost(), because=[self._refusal])
+        if not self.usable:
+            raise NotCarriedOut(self._lost(), because=[self._ended or "it is being closed"])
+        header, body = encode_call(request)
+        call_id = self._mux.request(header, body)
+        call = self._calls[call_id] = _Call()
+        self._writer.wake()
+        try:
+            with trio.CancelScope(deadline=deadline) as scope:
+                await call.done.wait()
+        finally:
+            del self._calls[call_id]
+            self._active_at = trio.current_time()
+            if not call.done.is_set():
+                self._mux.cancel(call_id)
+            if self._left or self._mux.has_output:
+                self._writer.wake()
+        if scope.cancelled_caught:
+            raise DeadlineExceeded(f"no answer from {short(self.peer.node_id)} in time")
+        if call.reply is None:
+            assert call.error is not None, "a finished call has a reply or an error"
+            raise call.error
+        return call.reply
+
+    async def run(self, handler: Handler) -> None:
+        """Carry calls until the connection ends; what a peer does wrong ends it, and no more.
+
+        However it ends, cancelled too, calls in flight fail and the stream is closed.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, handler, nursery)
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._watch)
+                await self._end_event.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.close("this node closed it")
+
+    def close(self, reason: str) -> None:
+        """End at once: every call in flight fails now, and handlers are cancelled."""
+        if self._ended is None:
+            self._ended = reason
+            for call_id, call in list(self._calls.items()):
+                kind = NotCarriedOut if self._mux.unsent(call_id) else PeerUnreachable
+                call.end(error=kind(self._lost(), because=[reason]))
+            self._end_event.set()
+            self._transport.close()
+
+    def retire(self) -> None:
+        """Take no new calls either way, finish those in flight, then close."""
+        if self.usable:
+            self._retire_by = trio.current_time() + self._settings.call_timeout_s
+            self._mux.goodbye("")
+            self._writer.wake()
+
+    async def turn_away(self, reason: str) -> None:
+        """Instead of `run`: tell the peer why it is not accepted, and close."""
+        self._mux.goodbye(reason)
+        try:
+            with trio.move_on_after(LAST_WORD_S):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._until_the_peer_closes()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.close(reason)
+
+    async def _until_the_peer_closes(self) -> None:
+        try:
+            while True:
+                await self._transport.wait()
+                if self._transport.receive_into(self._reader.space()) == 0:
+                    return
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    # ------------------------------------------------------------------ the tasks
+
+    async def _read(self, handler: Handler, nursery: trio.Nursery) -> None:
+        try:
+            while self._ended is None:
+                await self._transport.wait()
+                for _ in range(READS_PER_WAKE_MAX):
+                    count = self._receive()
+                    self._handle_events(handler, nursery)
+                    if count < BULK_READ_BYTES or self._ended is not None:
+                        break
+        except RemoteProtocolError as error:
+            _log.warning("%s broke the protocol: %s", short(self.peer.node_id), error)
+            self.close(f"the peer broke the protocol: {error}")
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.close(str(error) or "it broke")
+        except Exception:  # whatever a peer sends, it ends this connection and not the node
+            _log.exception("a connection failed inside this node")
+            self.close("internal error")
+
+    def _receive(self) -> int:
+        """Take what the socket has into the mux; return how many bytes that was."""
+        try:
+            count = self._transport.receive_into(self._reader.space())
+        except BlockingIOError:
+            return 0
+        if count == 0:
+            self.close("the peer closed it")
+        else:
+            self._reader.received(count)
+        return count
+
+    async def _write(self) -> None:
+        try:
+            await self._writer.run()
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            # The peer's last words, a GOODBYE perhaps, may still wait for the reader, which sees
+            # the same end a moment later.
+            await trio.sleep(LAST_WORD_S)
+            self.close(str(error) or "it broke")
+
+    def _all_sent(self) -> None:
+        if self._left and self._mux.idle:
+            self.close("the peer retired it")
+
+    async def _watch(self) -> None:
+        """Close what stalls or idles, and give back buffers that bulk has left behind."""
+        settings = self._settings
+        while True:
+            await trio.sleep(min(WATCH_EVERY_S, settings.idle_close_s / 4))
+            now = trio.current_time()
+            if now - self._writer.sending_since > settings.write_stall_s:
+                self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
+            elif now > self._retire_by:
+                self.close("it was retired")
+            elif self._mux.idle:
+                self._reader.shrink()
+                self._writer.shrink()
+                if now - self._active_at > settings.idle_close_s:
+                    self.retire()
+                    self._retire_by = min(self._retire_by, now + WATCH_EVERY_S)
+
+    # ------------------------------------------------------------------ what arrives
+
+    def _handle_events(self, handler: Handler, nursery: trio.Nursery) -> None:
+        events = self._mux.take_events()
+        if events:
+            self._active_at = trio.current_time()
+        for event in events:
+            if isinstance(event, RequestArrived):
+                request = _as_request(decode_call(event.header, event.body))
+                scope = self._handling[event.call_id] = trio.CancelScope()
+                nursery.start_soon(self._answer, handler, event.call_id, request, scope)
+            else:
+                self._handle_event(event)
+        if self._mux.has_output or self._left:
+            self._writer.wake()
+
+    def _handle_event(self, event: Event) -> None:
+        match event:
+            case ReplyArrived(call_id, header, body):
+                call = self._calls.get(call_id)
+                if call is not None:
+                    call.end(reply=_as_reply(decode_call(header, body)))
+            case ReplyRefused(call_id, reason):
+                call = self._calls.get(call_id)
+                if call is not None:
+                    call.end(error=Overloaded(reason))
+            case RequestRefused(call_id, reason):
+                self._send_reply(call_id, failure_of(Overloaded(reason)))
+            case CancelArrived(call_id):
+                scope = self._handling.get(call_id)
+                if scope is not None:
+                    scope.cancel()
+            case GoodbyeArrived(last_id, reason):
+                self._on_goodbye(last_id, reason)
+            case RequestArrived():
+                raise AssertionError("requests are started where the nursery is")
+
+    async def _answer(
+        self, handler: Handler, call_id: int, request: Request, scope: trio.CancelScope
+    ) -> None:
+        """Run the handler for one call; a CANCEL, or the end of the connection, cancels it.
+
+        This is the edge that outlives any bug of a handler: see `failure_of`.
+        """
+        reply: Reply | None = None
+        try:
+            with scope:
+                if self.peer.certificate is None and not isinstance(request, Join):
+                    raise NotAMember("only a member may ask this; a joiner may only join")
+                reply = await handler(self.peer, request)
+        except Exception as error:
+            reply = failure_of(error)
+        finally:
+            del self._handling[call_id]
+        if reply is not None:
+            self._send_reply(call_id, reply)
+
+    def _send_reply(self, call_id: int, reply: Reply) -> None:
+        try:
+            header, body = encode_call(reply)
+            waiting = self._mux.outbound_bytes
+            if waiting and waiting + sum(map(_size, body)) > self._settings.outbound_bytes_max:
+                raise Overloaded("too many answers wait on this connection")
+            self._mux.reply(call_id, header, body)
+        except Exception as error:
+            header, body = encode_call(failure_of(error))
+            self._mux.reply(call_id, header, body)
+        self._writer.wake()
+
+    def _on_goodbye(self, last_id: int, reason: str) -> None:
+        """Fail the calls that the peer will not carry out; with a reason it takes none at all."""
+        self._left = True
+        self._refusal = reason and f"it does not accept this node: {reason}"
+        for call_id, call in list(self._calls.items()):
+            if call_id > last_id:
+                kind = PeerUnreachable if reason else NotCarriedOut
+                call.end(error=kind(self._lost(), because=[self._refusal or "it was retired"]))
+                self._mux.cancel(call_id)
+
+    def _lost(self) -> str:
+        return f"the connection to {short(self.peer.node_id)} at {self.peer.address} was lost"
+
+
+def _size(buffer: bytes | bytearray | memoryview) -> int:
+    return memoryview(buffer).nbytes
+
+
+def _as_request(message: Request | Reply) -> Request:
+    if isinstance(message, Request):
+        return message
+    raise RemoteProtocolError(f"{type(message).__name__} is not a request")
+
+
+def _as_reply(message: Request | Reply) -> Reply:
+    if isinstance(message, Reply):
+        return message
+    raise RemoteProtocolError(f"{type(message).__name__} is not a reply")

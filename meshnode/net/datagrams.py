@@ -1,0 +1,338 @@
+"""The UDP socket: sealed datagrams out, verified datagrams in, and nothing for strangers.
+
+What arrives passes, cheapest first: size, outer MAC, the prefix's token bucket, the pair key
+(X25519 for a new peer), the AEAD, the decoder. Whatever fails is counted and answered by silence.
+Requests to an address that has given us no cookie are padded, so that the answer may be full;
+answers to an address that has proved nothing are cut to the length of the request.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import trio
+
+from meshnode.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from meshnode.identity.keys import Identity
+from meshnode.identity.sealing import (
+    KEY_BYTES,
+    MAC1_BYTES,
+    OVERHEAD_BYTES,
+    PLAINTEXT_BYTES_MAX,
+    SEED_MESH_KEY,
+    SEED_NETWORK,
+    Sealer,
+)
+from meshnode.ids import Address, Contact, NetworkId, PublicKey
+from meshnode.net.addresses import Sockaddr, from_sockaddr, is_literal, to_sockaddr
+from meshnode.net.binding import bind_socket
+from meshnode.net.limiter import PrefixLimiter
+from meshnode.net.names import Names
+from meshnode.net.routability import Routability
+from meshnode.net.settings import NetSettings
+from meshnode.net.trimming import is_answer, is_question, shorter
+from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
+from meshnode.wire.limits import DATAGRAM_BYTES_MAX
+from meshnode.wire.messages import Datagram, Received, Send
+
+PADDED_BYTES = PLAINTEXT_BYTES_MAX - 1
+"""One less than fits: for some lengths the padding comes out a byte longer than asked for."""
+
+Deliver = Callable[[Received], None]
+DeliverSeed = Callable[[NetworkId, Received], None]
+
+
+class MeshKeys(Protocol):
+    """What of a mesh the datagrams need; `identity.mesh.Mesh` has it."""
+
+    @property
+    def mesh_key(self) -> bytes:
+        """32 secret bytes."""
+        ...
+
+    @property
+    def network(self) -> NetworkId:
+        """The mesh's network id."""
+        ...
+
+
+@dataclass(slots=True)
+class DatagramStats:
+    """What happened, as plain counters."""
+
+    received: int = 0
+    delivered: int = 0
+    size: int = 0
+    """Too short or too long to be ours."""
+    stranger: int = 0
+    """The outer MAC does not match: not for us, or not from this mesh."""
+    limited: int = 0
+    """Over the rate of its prefix."""
+    unsealed: int = 0
+    """Does not open, or is from a key that is none."""
+    malformed: int = 0
+    foreign: int = 0
+    """Seed traffic from no seed of ours, or about another mesh."""
+    sent: int = 0
+    full: int = 0
+    """Dropped: the socket took no more."""
+    failed: int = 0
+    """Dropped: the kernel refused it (no route, for example)."""
+    trimmed: int = 0
+    """Answers cut to fit."""
+    withheld: int = 0
+    """Answers to an unproved address that could not be cut to fit, or answered nothing."""
+    oversize: int = 0
+    """Dropped: a message of ours that fits no datagram."""
+    unresolved: int = 0
+    """Dropped: the host name is not known (yet), or too many wait for it."""
+
+
+class DatagramSocket:
+    """One bound UDP socket, of a mesh's member or, with `mesh=None`, of a seed."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        mesh: MeshKeys | None,
+        settings: NetSettings,
+        cookies_secret: bytes,
+    ) -> None:
+        self._settings = settings
+        self._network = mesh.network if mesh is not None else NetworkId(b"")
+        self._mesh_sealer = (
+            Sealer(identity, mesh_key=mesh.mesh_key, network=mesh.network) if mesh else None
+        )
+        self._seed_sealer = Sealer(identity, mesh_key=SEED_MESH_KEY, network=SEED_NETWORK)
+        self._routability = Routability(cookies_secret)
+        self._limiter = PrefixLimiter(
+            per_second=settings.datagrams_per_prefix_s,
+            private_per_second=settings.datagrams_private_s,
+        )
+        self._names = Names(self._send_resolved)
+        self._socket: socket.socket | None = None
+        self.seeds: set[PublicKey] = set()
+        """Who is spoken to outside the mesh's seal; only they may use that seal to us."""
+        self.stats = DatagramStats()
+
+    async def bind(self, host: str, port: int) -> int:
+        """Bind, and return the port. Raises PortTaken or ConfigError, as `Listener.bind`."""
+        sock = await bind_socket(host, port, socket.SOCK_DGRAM)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, self._settings.socket_buffer_bytes)
+        self._socket = sock
+        return int(sock.getsockname()[1])
+
+    def close(self) -> None:
+        """Close the socket; what is sent afterwards is dropped."""
+        if self._socket is not None:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    async def run(self, deliver: Deliver) -> None:
+        """Receive until cancelled or closed; then the socket is closed.
+
+        `deliver` is called at once for each datagram and must be quick.
+        """
+        await self._run(lambda _, received: deliver(received))
+
+    async def run_seed(self, deliver: DeliverSeed) -> None:
+        """As `run`, for a seed: `deliver` also gets the mesh that the datagram is about."""
+        await self._run(deliver)
+
+    async def _run(self, deliver: DeliverSeed) -> None:
+        assert self._socket is not None, "bind first"
+        sock = self._socket
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._names.run)
+                while self._socket is sock:
+                    try:
+                        await trio.lowlevel.wait_readable(sock)
+                    except trio.ClosedResourceError:
+                        break
+                    self._drain(sock, deliver)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.close()
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, send: Send, *, network: NetworkId | None = None) -> None:
+        """Seal and send, or drop and count; never waits, never raises for the network's sake.
+
+        `network` is for seeds: the mesh that this answer is about.
+        """
+        address = send.recipient.address
+        if is_literal(address.host):
+            self._send(send, network, address)
+        elif not self._names.later(send, network):
+            self.stats.unresolved += 1
+
+    def _send_resolved(
+        self, send: Send, network: NetworkId | None, address: Address | None
+    ) -> None:
+        """Send what waited for a name; `address` is None if nobody has that name."""
+        if address is None:
+            self.stats.unresolved += 1
+        else:
+            self._send(send, network, address)
+
+    def _send(self, send: Send, network: NetworkId | None, address: Address) -> None:
+        sock = self._socket
+        packet = self._sealed(send, network)
+        if packet is None or sock is None:
+            return
+        try:
+            sock.sendto(packet, to_sockaddr(address, sock.family))
+            self.stats.sent += 1
+        except BlockingIOError:
+            self.stats.full += 1
+        except (OSError, OverflowError):
+            self.stats.failed += 1
+
+    def _sealed(self, send: Send, network: NetworkId | None) -> bytes | None:
+        """Return the packet, or None if it must not or cannot be sent."""
+        now = trio.current_time()
+        recipient, message = send.recipient, send.message
+        returned = self._routability.cookie_of(recipient, now)
+        answer_max = self._routability.answer_max(recipient, now) if is_answer(message) else None
+        plaintext_max = PLAINTEXT_BYTES_MAX
+        if answer_max is not None:
+            plaintext_max = min(plaintext_max, answer_max - OVERHEAD_BYTES)
+        sealer, inside = self._seal_for(recipient.public_key, network)
+        pad = not returned and is_question(message)
+        plaintext = self._encode(
+            Envelope(
+                message=message,
+                network=inside,
+                issued=self._routability.issue(recipient, now),
+                returned=returned,
+            ),
+            plaintext_max,
+            pad_to=PADDED_BYTES if pad else 0,
+        )
+        if plaintext is None:
+            if answer_max is None:
+                self.stats.oversize += 1
+            else:
+                self.stats.withheld += 1
+            return None
+        try:
+            packet = sealer.seal(recipient.public_key, plaintext)
+        except ProtocolError:  # a contact whose key is no key
+            self.stats.failed += 1
+            return None
+        if answer_max is not None:
+            self._routability.answered(recipient, len(packet))
+        return packet
+
+    def _seal_for(
+        self, recipient: PublicKey, network: NetworkId | None
+    ) -> tuple[Sealer, NetworkId]:
+        if self._mesh_sealer is None:
+            return self._seed_sealer, network if network is not None else NetworkId(b"")
+        if recipient in self.seeds:
+            return self._seed_sealer, self._network
+        return self._mesh_sealer, NetworkId(b"")
+
+    def _encode(self, envelope: Envelope, bytes_max: int, *, pad_to: int) -> bytes | None:
+        """Return the plaintext, its message cut until it fits; None if it cannot."""
+        message: Datagram | None = envelope.message
+        tried = envelope
+        while message is not None:
+            tried = replace(envelope, message=message)
+            data = _encoded(tried, bytes_max, pad_to)
+            if data is not None:
+                self.stats.trimmed += message is not envelope.message
+                return data
+            message = shorter(message)
+        # An answer as short as its question has no room for the cookie it gives back.
+        return _encoded(replace(tried, returned=b""), bytes_max, 0)
+
+    # ------------------------------------------------------------------ receiving
+
+    def _drain(self, sock: socket.socket, deliver: DeliverSeed) -> None:
+        """Take what is there, at most `drain_max`, so that other tasks get their turn."""
+        now = trio.current_time()
+        for _ in range(self._settings.drain_max):
+            try:
+                packet, sockaddr = sock.recvfrom(DATAGRAM_BYTES_MAX + 1)
+            except BlockingIOError:
+                return
+            except OSError:  # an ICMP error of something sent earlier
+                continue
+            self.stats.received += 1
+            opened = self._open(packet, sockaddr, now)
+            if opened is None:
+                continue
+            self.stats.delivered += 1
+            deliver(*opened)
+            if self._socket is None:
+                return
+
+    def _open(
+        self, packet: bytes, sockaddr: Sockaddr, now: float
+    ) -> tuple[NetworkId, Received] | None:
+        """Return a verified datagram, or None after counting why not."""
+        stats = self.stats
+        if not OVERHEAD_BYTES < len(packet) <= DATAGRAM_BYTES_MAX:
+            stats.size += 1
+            return None
+        sealer = self._sealer_of(packet)
+        if sealer is None:
+            stats.stranger += 1
+            return None
+        if not self._limiter.allows(from_sockaddr(sockaddr).host, now):
+            stats.limited += 1
+            return None
+        try:
+            sender, plaintext = sealer.open(packet)
+        except RemoteProtocolError:
+            stats.unsealed += 1
+            return None
+        try:
+            envelope = decode_datagram(plaintext)
+        except RemoteProtocolError:
+            stats.malformed += 1
+            return None
+        if not self._belongs(envelope.network, sealer):
+            stats.foreign += 1
+            return None
+        contact = Contact(sender, self._names.known_as(from_sockaddr(sockaddr)))
+        proved = self._routability.heard(
+            contact,
+            issued=envelope.issued,
+            returned=envelope.returned,
+            size=len(packet),
+            now=now,
+        )
+        return NetworkId(envelope.network), Received(contact, envelope.message, proved)
+
+    def _sealer_of(self, packet: bytes) -> Sealer | None:
+        """Return whose outer MAC the packet has. The seeds' is public: only seeds may use it."""
+        if self._mesh_sealer is None:
+            return self._seed_sealer if self._seed_sealer.is_for_me(packet) else None
+        if self._mesh_sealer.is_for_me(packet):
+            return self._mesh_sealer
+        claimed = packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES]
+        if claimed in self.seeds and self._seed_sealer.is_for_me(packet):
+            return self._seed_sealer
+        return None
+
+    def _belongs(self, network: bytes, sealer: Sealer) -> bool:
+        """Return whether the network id inside is what this seal must carry."""
+        if self._mesh_sealer is None:
+            return network != b""
+        return network == (b"" if sealer is self._mesh_sealer else self._network)
+
+
+def _encoded(envelope: Envelope, bytes_max: int, pad_to: int) -> bytes | None:
+    try:
+        data = encode_datagram(envelope, pad_to=pad_to)
+    except LocalProtocolError:
+        return None
+    return data if len(data) <= bytes_max else None

@@ -1,0 +1,155 @@
+"""The TCP listener: accepts, shakes hands, and gives each connection's calls to one handler.
+
+Strangers cost a bounded number of half-open handshakes for a few seconds, and hear nothing.
+"""
+
+import errno
+import logging
+import socket
+from collections import Counter
+from dataclasses import dataclass
+
+import trio
+
+from meshnode.errors import MeshnodeError
+from meshnode.net.addresses import is_loopback
+from meshnode.net.binding import bind_both as bind_both
+from meshnode.net.binding import bind_socket
+from meshnode.net.channel import ChannelKeys
+from meshnode.net.connection import Connection, Handler
+from meshnode.net.handshaking import Secured, respond
+from meshnode.net.pool import ConnectionPool
+from meshnode.net.settings import NetSettings
+from meshnode.net.transport import SocketTransport
+
+_log = logging.getLogger(__name__)
+BACKLOG = 128
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+NO_ROOM_PAUSE_S = 0.1
+
+
+@dataclass(slots=True)
+class ListenerStats:
+    """What came in, as plain counters."""
+
+    accepted: int = 0
+    crowded: int = 0
+    """Closed at once: too many half-open or established."""
+    silent: int = 0
+    """Closed without a word: no valid handshake in time."""
+    turned_away: int = 0
+    """Knew a key of ours but not its certificate; told why."""
+    secured: int = 0
+
+
+class Listener:
+    """One listening socket."""
+
+    def __init__(
+        self,
+        channel: ChannelKeys,
+        settings: NetSettings,
+        handler: Handler,
+        *,
+        pool: ConnectionPool | None = None,
+    ) -> None:
+        """With a pool, members' connections serve for own calls too, and `handler` for its own."""
+        self._channel = channel
+        self._settings = settings
+        self._handler = handler
+        self._pool = pool
+        if pool is not None:
+            pool.answer_with(handler)
+        self._socket: trio.socket.SocketType | None = None
+        self._half_open: Counter[str] = Counter()
+        self._established = 0
+        self.stats = ListenerStats()
+
+    async def bind(self, host: str, port: int) -> int:
+        """Listen, and return the port (of the kernel's choice for 0).
+
+        Raises PortTaken, or ConfigError if this host has no such address or may not use the port.
+        """
+        sock = trio.socket.from_stdlib_socket(await bind_socket(host, port, socket.SOCK_STREAM))
+        sock.listen(BACKLOG)
+        self._socket = sock
+        return int(sock.getsockname()[1])
+
+    def close(self) -> None:
+        """Stop listening; connections that are open stay."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def run(self) -> None:
+        """Serve until cancelled; then the connections end too, and the socket is closed."""
+        assert self._socket is not None, "bind first"
+        try:
+            async with trio.open_nursery() as nursery:
+                while self._socket is not None:
+                    try:
+                        sock, _ = await self._socket.accept()
+                    except trio.ClosedResourceError:
+                        break
+                    except OSError as error:
+                        if error.errno in NO_ROOM:
+                            _log.warning("cannot accept a connection: %s", error.strerror)
+                            await trio.sleep(NO_ROOM_PAUSE_S)
+                        continue
+                    self.stats.accepted += 1
+                    nursery.start_soon(self._serve, sock)
+        finally:
+            self.close()
+
+    async def _serve(self, sock: trio.socket.SocketType) -> None:
+        try:
+            transport = SocketTransport(sock, unacknowledged_ms=self._settings.unacknowledged_ms)
+        except OSError:  # it was gone before we looked
+            sock.close()
+            return
+        host = transport.address.host
+        if self._crowded(host):
+            self.stats.crowded += 1
+            transport.close()
+            return
+        self._half_open[host] += 1
+        secured: Secured | None = None
+        try:
+            with trio.move_on_after(self._settings.handshake_timeout_s):
+                secured = await respond(transport, self._channel)
+        except (MeshnodeError, OSError, trio.BrokenResourceError) as error:
+            _log.debug("no handshake with %s: %s", transport.address, error)
+        except Exception:  # whatever a stranger sends, the listener goes on
+            _log.exception("a handshake failed inside this node")
+        finally:
+            self._half_open[host] -= 1
+            if not self._half_open[host]:
+                del self._half_open[host]
+            if secured is None:
+                self.stats.silent += 1
+                transport.close()
+        if secured is not None:
+            await self._carry(Connection(transport, secured, self._settings), secured)
+
+    async def _carry(self, connection: Connection, secured: Secured) -> None:
+        if secured.refusal:
+            self.stats.turned_away += 1
+            await connection.turn_away(secured.refusal)
+            return
+        self.stats.secured += 1
+        self._established += 1
+        try:
+            if self._pool is None or connection.peer.certificate is None:
+                await connection.run(self._handler)
+            else:
+                await self._pool.carry(connection, self._handler)
+        finally:
+            self._established -= 1
+
+    def _crowded(self, host: str) -> bool:
+        settings = self._settings
+        if self._established >= settings.connections_max:
+            return True
+        if self._half_open.total() >= settings.half_open_max:
+            return True
+        return self._half_open[host] >= settings.half_open_per_ip_max and not is_loopback(host)

@@ -1,0 +1,194 @@
+"""At most one connection to each peer, opened when first needed, usable from both ends.
+
+Callers of one peer share one attempt to connect, and one connection. A call is made again by
+itself only when it surely was not carried out; anything else is the caller's decision.
+"""
+
+from dataclasses import dataclass, field
+
+import trio
+
+from meshnode.errors import (
+    DeadlineExceeded,
+    InviteForeign,
+    NotAMember,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from meshnode.ids import Contact, NodeId, short
+from meshnode.net.addresses import why
+from meshnode.net.channel import ChannelKeys
+from meshnode.net.connection import Connection, Handler, NotCarriedOut, Peer
+from meshnode.net.failures import error_of
+from meshnode.net.handshaking import initiate
+from meshnode.net.settings import NetSettings
+from meshnode.net.transport import SocketTransport
+from meshnode.wire.messages import Failure, Reply, Request
+
+TRIES_MAX = 3
+"""Connections that were retired under a call; more than one in a row is a broken peer."""
+SIMULTANEOUS_S = 1.0
+"""Two connections of one pair that are this close were opened by both sides at once."""
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """One connect that any number of callers wait for."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    connection: Connection | None = None
+    message: str = ""
+    because: tuple[str, ...] = ()
+
+
+class ConnectionPool:
+    """The connections of one node. Connections it opens live in the nursery it is given."""
+
+    def __init__(self, channel: ChannelKeys, settings: NetSettings, nursery: trio.Nursery) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._nursery = nursery
+        self._handler: Handler = _takes_no_calls
+        self._connections: dict[NodeId, Connection] = {}
+        self._attempts: dict[Contact, _Attempt] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def answer_with(self, handler: Handler) -> None:
+        """Set who answers calls that peers make on connections this pool opened."""
+        self._handler = handler
+
+    async def call(
+        self, contact: Contact, request: Request, *, timeout_s: float | None = None
+    ) -> Reply:
+        """Call a peer, connecting first if need be, and return its reply.
+
+        A Failure is raised as the error it reports, its load attached. Raises PeerUnreachable if
+        the peer cannot be reached or the connection is lost, DeadlineExceeded after `timeout_s`,
+        Overloaded if too many calls to this peer are in flight. If it is cancelled, the peer is
+        told to stop; a connect under way goes on for others.
+        """
+        allowed = self._settings.call_timeout_s if timeout_s is None else timeout_s
+        deadline = trio.current_time() + allowed
+        for tried in range(TRIES_MAX):
+            connection = self._connections.get(contact.node_id)
+            if connection is None or not connection.usable:
+                connection = await self._connect(contact, deadline)
+            try:
+                reply = await connection.call(request, deadline=deadline)
+            except NotCarriedOut:
+                if tried == TRIES_MAX - 1:
+                    raise
+                continue
+            if isinstance(reply, Failure):
+                raise error_of(reply)
+            return reply
+        raise AssertionError("the last try returns or raises")
+
+    def drop(self, node_id: NodeId) -> None:
+        """Close the connection to a node that is known to be gone."""
+        connection = self._connections.get(node_id)
+        if connection is not None:
+            connection.close("the node is gone")
+
+    async def carry(self, connection: Connection, handler: Handler) -> None:
+        """Run a connection that a peer opened, and use it for own calls meanwhile."""
+        if not self._keep(connection):
+            connection.retire()
+        await self._run(connection, handler)
+
+    # ------------------------------------------------------------------ connecting
+
+    async def _connect(self, contact: Contact, deadline: float) -> Connection:
+        attempt = self._attempts.get(contact)
+        if attempt is None:
+            attempt = self._attempts[contact] = _Attempt()
+            self._nursery.start_soon(self._open, contact, attempt)
+        with trio.CancelScope(deadline=deadline) as scope:
+            await attempt.done.wait()
+        if scope.cancelled_caught:
+            raise DeadlineExceeded(f"no connection to {_name(contact)} in time")
+        if attempt.connection is None:
+            raise PeerUnreachable(attempt.message, because=attempt.because)
+        return attempt.connection
+
+    async def _open(self, contact: Contact, attempt: _Attempt) -> None:
+        """Connect, tell those who wait, then carry the connection until it ends."""
+        connection: Connection | None = None
+        attempt.message = f"cannot reach {_name(contact)}"
+        attempt.because = ("this node is stopping",)
+        try:
+            with trio.move_on_after(self._settings.connect_timeout_s) as scope:
+                connection = await connect(contact, self._channel, self._settings)
+            if scope.cancelled_caught:
+                seconds = f"{self._settings.connect_timeout_s:g} s"
+                attempt.because = (f"{contact.address}: no answer within {seconds}",)
+        except PeerUnreachable as error:
+            attempt.message, attempt.because = error.message, error.because
+        except (NotAMember, InviteForeign) as error:
+            attempt.because = (f"it is not accepted here: {error.message}",)
+        except RemoteProtocolError as error:
+            attempt.because = (f"{contact.address}: {error.message}",)
+        except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+            attempt.because = (f"{contact.address}: {why(error)}",)
+        finally:
+            del self._attempts[contact]
+            if connection is not None:
+                kept = self._keep(connection)
+                attempt.connection = connection if kept else self._connections[contact.node_id]
+            attempt.done.set()
+        if connection is not None:
+            if attempt.connection is not connection:
+                connection.retire()
+            await self._run(connection, self._handler)
+
+    async def _run(self, connection: Connection, handler: Handler) -> None:
+        try:
+            await connection.run(handler)
+        finally:
+            if self._connections.get(connection.peer.node_id) is connection:
+                del self._connections[connection.peer.node_id]
+
+    def _keep(self, new: Connection) -> bool:
+        """Enter a connection; if there is one already, decide which of the two stays.
+
+        When both sides opened one at the same moment, both must come to the same answer: the one
+        whose initiator has the smaller id. Otherwise the newer one stays, because the older may
+        lead to a process that is no more. Return whether the new one stays.
+        """
+        old = self._connections.get(new.peer.node_id)
+        if old is not None and old.usable:
+            together = new.opened_at - old.opened_at < SIMULTANEOUS_S
+            if together and old.initiator != new.initiator:
+                own_is_smaller = self._channel.identity.node_id < new.peer.node_id
+                if old.initiator == own_is_smaller:
+                    return False
+            old.retire()
+        self._connections[new.peer.node_id] = new
+        return True
+
+
+async def connect(contact: Contact, channel: ChannelKeys, settings: NetSettings) -> Connection:
+    """Open a secured connection to a contact; `run` it next.
+
+    Raises OSError or trio.BrokenResourceError, and what `handshaking.initiate` raises. If it is
+    cancelled, nothing stays open.
+    """
+    address = contact.address
+    stream = await trio.open_tcp_stream(address.host, address.port)
+    transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
+    try:
+        secured = await initiate(transport, channel, expect=contact.public_key)
+        return Connection(transport, secured, settings)
+    except BaseException:
+        transport.close()
+        raise
+
+
+async def _takes_no_calls(peer: Peer, request: Request) -> Reply:
+    raise NotAMember("this node takes no calls")
+
+
+def _name(contact: Contact) -> str:
+    return f"{short(contact.node_id)} at {contact.address}"

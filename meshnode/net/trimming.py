@@ -1,0 +1,47 @@
+"""Which datagrams are answers, and how an answer is made shorter without being made wrong."""
+
+from dataclasses import replace
+
+from meshnode.wire.messages import (
+    Ack,
+    Datagram,
+    FindNode,
+    FoundNodes,
+    FoundRecords,
+    GetRecords,
+    Gossip,
+    Ping,
+    PingRequest,
+    PutRecord,
+    PutReply,
+)
+
+
+def is_answer(message: Datagram) -> bool:
+    """Return whether a message is sent because a datagram asked for it."""
+    return isinstance(message, Ack | FoundNodes | FoundRecords | PutReply)
+
+
+def is_question(message: Datagram) -> bool:
+    """Return whether a message is answered, so that the first one to an address is worth padding.
+
+    An answer carries one cookie more than its question, so even the shortest needs some room.
+    """
+    return isinstance(message, FindNode | GetRecords | PutRecord | Ping | PingRequest)
+
+
+def shorter(message: Datagram) -> Datagram | None:
+    """Return the message with its least important part left out, or None if nothing may be.
+
+    Everything left out is told again another time: gossip by later rounds, contacts by other
+    nodes, records by `more`.
+    """
+    if isinstance(message, Ack | Ping | Gossip) and message.loads:
+        return replace(message, loads=message.loads[:-1])
+    if isinstance(message, Ack | Ping | Gossip | PingRequest) and message.updates:
+        return replace(message, updates=message.updates[:-1])
+    if isinstance(message, FoundNodes | FoundRecords) and message.contacts:
+        return replace(message, contacts=message.contacts[:-1])
+    if isinstance(message, FoundRecords) and message.records:
+        return replace(message, records=message.records[:-1], more=True)
+    return None
