@@ -1,0 +1,225 @@
+"""Every setting of a node: its key in the TOML file, its kind, its default and what it does.
+
+These dataclasses are the only list of settings; `load` reads by it and `docs/operating.md` is
+compared with it. A key exists only if something obeys it.
+"""
+
+# ruff: noqa: RUF009 - setting() returns a dataclass field, it is not a default shared by instances
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+from meshnode.caps import Caps
+from meshnode.config import kinds
+from meshnode.config.kinds import Kind
+from meshnode.ids import Address, Contact
+from meshnode.wire.limits import BODY_BYTES_MAX, KIB, MIB
+
+T = TypeVar("T")
+GIB = 1024 * MIB
+ACCELERATORS = Caps.CPU | Caps.CUDA | Caps.OPENCL | Caps.VPU | Caps.DSP
+
+
+def setting(key: str, kind: Kind[T], default: T, meaning: str) -> T:
+    """Return a dataclass field that carries its key, kind and meaning."""
+    return field(default=default, metadata={"key": key, "kind": kind, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """[node]: who this is."""
+
+    name: str = setting("name", kinds.NAME, "", "Shown to people. Empty: the host's name.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshSettings:
+    """[mesh]: how this node is reached and where it looks for others."""
+
+    listen: Address = setting(
+        "listen", kinds.ADDRESS, Address("0.0.0.0", 6174), "One port for TCP and UDP."
+    )
+    advertise: tuple[Address, ...] = setting(
+        "advertise",
+        kinds.ADDRESSES,
+        (),
+        "Addresses told to others, for port forwarding. Empty: the ones this host has.",
+    )
+    seeds: tuple[Contact, ...] = setting(
+        "seeds", kinds.CONTACTS, (), "Seeds to ask for members, beside those learnt by joining."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """[budget]: how much of this device the mesh may use."""
+
+    memory_bytes: int = setting(
+        "memory", kinds.size(MIB, 1024 * GIB), 512 * MIB, "All module instances together."
+    )
+    instances: int = setting("instances", kinds.whole(1, 256), 4, "Modules that are warm at once.")
+    store_bytes: int = setting(
+        "store",
+        kinds.size(MIB, 1024 * GIB),
+        2 * GIB,
+        "Modules and weights on disk; least recently used go first.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapsSettings:
+    """[caps]: what this node claims to be able to do."""
+
+    use: Caps | None = setting(
+        "use",
+        kinds.CAPS_OR_AUTO,
+        None,
+        "What to claim; never more than was found. `auto`: everything found.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModulesSettings:
+    """[modules]: what this node keeps ready."""
+
+    pin: tuple[str, ...] = setting(
+        "pin", kinds.REFERENCES, (), "Modules to hold, to keep warm and never to evict."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """[policy]: what any module must satisfy to run here, whoever signed it."""
+
+    max_memory_bytes: int = setting(
+        "max_memory", kinds.size(64 * KIB, 4 * GIB), 256 * MIB, "Linear memory of one instance."
+    )
+    max_run_ms: int = setting(
+        "max_run", kinds.milliseconds(1, 600_000), 10_000, "One call into the guest."
+    )
+    max_output_bytes: int = setting(
+        "max_output", kinds.size(1, BODY_BYTES_MAX), 16 * MIB, "The outputs of one request."
+    )
+    caps: Caps = setting(
+        "caps", kinds.CAPS, ACCELERATORS | Caps.NN, "Capabilities that a module may ask for."
+    )
+    publishers: str = setting(
+        "publishers",
+        kinds.choice("mesh", "listed"),
+        "mesh",
+        "Whose signature counts: `mesh` (certified by the mesh, or listed here) or `listed`.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """[batch]: how requests to one module are run together."""
+
+    max: int = setting("max", kinds.whole(1, 256), 8, "Requests in one batch.")
+    window_ms: int = setting(
+        "window",
+        kinds.milliseconds(0, 1000),
+        0,
+        "How long a lone request waits for company; 0 runs what is queued when the lane is free.",
+    )
+    queue: int = setting(
+        "queue", kinds.whole(1, 65_536), 256, "Requests waiting for one module; more are refused."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementSettings:
+    """[placement]: how a node is chosen."""
+
+    sticky: bool = setting(
+        "sticky", kinds.FLAG, True, "Keep a source on its node unless another is clearly better."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """[api]: the HTTP door."""
+
+    listen: Address | None = setting(
+        "listen", kinds.DOOR, Address("127.0.0.1", 6180), "Where HTTP listens, or `off`."
+    )
+    token_file: str = setting(
+        "token_file",
+        kinds.TEXT,
+        "",
+        "A file (0600) with the token HTTP clients send; required to listen beyond loopback.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveSettings:
+    """[observe]: what this node says about itself."""
+
+    log: str = setting(
+        "log", kinds.choice("debug", "info", "warning", "error"), "info", "The least level logged."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateSettings:
+    """[simulate]: pretending, for demonstrations; a node says so wherever it is shown."""
+
+    slowdown: float = setting(
+        "slowdown",
+        kinds.factor(1.0, 1000.0),
+        1.0,
+        "Makes every run take this many times as long, as on a slower device.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a node is told before it starts; one field for each section."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    caps: CapsSettings = field(default_factory=CapsSettings)
+    modules: ModulesSettings = field(default_factory=ModulesSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    observe: ObserveSettings = field(default_factory=ObserveSettings)
+    simulate: SimulateSettings = field(default_factory=SimulateSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of the TOML file."""
+
+    section: str
+    key: str
+    attribute: str
+    kind: Kind[object]
+    default: str
+    """As TOML."""
+    meaning: str
+
+    @property
+    def dotted(self) -> str:
+        """The name used in messages and in `--set`: `section.key`."""
+        return f"{self.section}.{self.key}"
+
+
+def keys() -> Iterator[Key]:
+    """Yield every key, in the order of the dataclasses."""
+    defaults = Config()
+    for section in fields(Config):
+        settings = getattr(defaults, section.name)
+        for each in fields(settings):
+            kind = each.metadata["kind"]
+            yield Key(
+                section=section.name,
+                key=each.metadata["key"],
+                attribute=each.name,
+                kind=kind,
+                default=kind.show(getattr(settings, each.name)),
+                meaning=each.metadata["meaning"],
+            )

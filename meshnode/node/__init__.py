@@ -1,0 +1,1 @@
+"""The node: one nursery that joins machines to sockets, disk and runtime. Floor 4."""

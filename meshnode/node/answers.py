@@ -1,0 +1,65 @@
+"""The p2p door: one incoming call to the part that answers it."""
+
+from collections.abc import Awaitable, Callable
+
+from meshnode.errors import NotAMember, RemoteProtocolError
+from meshnode.ids import Contact
+from meshnode.net.connection import Peer
+from meshnode.node.admission import Admissions
+from meshnode.node.library import Library
+from meshnode.node.local import Local
+from meshnode.wire.messages import (
+    AskHeld,
+    Describe,
+    GetPiece,
+    GetPieceHashes,
+    Hold,
+    Holding,
+    Join,
+    ListModules,
+    Predict,
+    Reply,
+    Request,
+)
+
+
+class Answers:
+    """Answers what peers ask. Errors are raised; the connection turns them into Failures."""
+
+    def __init__(
+        self,
+        *,
+        local: Local,
+        library: Library,
+        admissions: Admissions,
+        members: Callable[[], tuple[Contact, ...]],
+        hold: Callable[[Hold], Awaitable[Holding]],
+    ) -> None:
+        self._local = local
+        self._library = library
+        self._admissions = admissions
+        self._members = members
+        self._hold = hold
+
+    async def answer(self, peer: Peer, request: Request) -> Reply:
+        """Answer one call from an authenticated peer, or raise MeshnodeError."""
+        if isinstance(request, Join):
+            return self._admissions.redeem(peer, request, self._members())
+        if peer.certificate is None:
+            raise NotAMember("only a member may ask this")
+        match request:
+            case Predict():
+                return await self._local.serve(request)
+            case Describe():
+                return await self._library.describe(request)
+            case AskHeld():
+                return self._library.held(request)
+            case GetPieceHashes():
+                return await self._library.piece_hashes(request)
+            case GetPiece():
+                return await self._library.piece(request)
+            case Hold():
+                return await self._hold(request)
+            case ListModules():
+                return self._library.catalog()
+        raise RemoteProtocolError("not a request")

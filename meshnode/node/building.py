@@ -1,0 +1,343 @@
+"""Building: every part of a node, made from a Config bottom up. The composition root.
+
+What connects the parts while they run is in `running.py`.
+"""
+
+import logging
+import socket
+from hashlib import blake2b
+
+import trio
+
+from meshnode.batching.settings import BatchingSettings
+from meshnode.config.home import Home
+from meshnode.config.settings import Config
+from meshnode.dht.machine import DhtMachine
+from meshnode.dht.settings import DhtSettings
+from meshnode.errors import PortTaken
+from meshnode.gossip.machine import SwimMachine
+from meshnode.gossip.member import Member, MemberState
+from meshnode.gossip.settings import GossipSettings
+from meshnode.identity.keys import Identity, random_bytes
+from meshnode.identity.mesh import Mesh
+from meshnode.ids import Address, Contact
+from meshnode.machine import Random
+from meshnode.net.channel import MeshChannel
+from meshnode.net.connection import Peer
+from meshnode.net.datagrams import DatagramSocket
+from meshnode.net.listener import Listener, bind_both
+from meshnode.net.pool import ConnectionPool
+from meshnode.net.settings import NetSettings
+from meshnode.node.admission import Admissions
+from meshnode.node.announcing import Announcing
+from meshnode.node.answers import Answers
+from meshnode.node.catalog import Catalog
+from meshnode.node.clock import unix_now
+from meshnode.node.directory import Directory
+from meshnode.node.fetching import Fetching
+from meshnode.node.lanes import Lanes
+from meshnode.node.library import Library
+from meshnode.node.load import LoadReporter
+from meshnode.node.local import Local
+from meshnode.node.membership import Membership
+from meshnode.node.memory import recall
+from meshnode.node.node import Node, Parts
+from meshnode.node.publishing import PublisherKeys, Publishing
+from meshnode.node.requests import Requests
+from meshnode.node.spreading import Spreading
+from meshnode.node.trust import Trust
+from meshnode.node.view import View
+from meshnode.placement.board import Scoreboard
+from meshnode.placement.observe import LoadMeter
+from meshnode.placement.settings import PlacementSettings
+from meshnode.runtime.hal import detect_caps
+from meshnode.runtime.runtime import Runtime, calibrate
+from meshnode.runtime.settings import RuntimeSettings
+from meshnode.storage.blobs import BlobStore
+from meshnode.storage.state import read_secret
+from meshnode.wire.limits import CONTACTS_PER_REPLY_MAX
+from meshnode.wire.messages import LoadRecord, Reply, Request
+
+_log = logging.getLogger(__name__)
+PORT_TRIES = 20
+"""A busy default port moves up, as Syncthing does; a port that was asked for does not."""
+
+
+class Building:
+    """Puts the parts together, in the order in which they need each other."""
+
+    def __init__(self, config: Config, home: Home, identity: Identity, mesh: Mesh) -> None:
+        self.config = config
+        self.home = home
+        self.identity = identity
+        self.mesh = mesh
+        self.saved = recall(home.state_file)
+        self.stopping = trio.Event()
+        self.started_at = trio.current_time()
+
+    async def build(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
+        """Make and bind everything; nothing runs yet. See `open_node` for what it raises."""
+        self._trust_and_admission()
+        await self._network(nursery, probe_port=probe_port)
+        self._machines(await self._look_at_the_machine())
+        await self._modules()
+        self._running(nursery)
+        self._placing()
+        self._publishing()
+        await self.library.open()
+        self.library.on_held = self.announcing.held
+
+    # ------------------------------------------------------------------ the parts, bottom up
+
+    def _trust_and_admission(self) -> None:
+        self.trust = Trust(
+            self.home.trust_file,
+            self.mesh,
+            accept_mesh=self.config.policy.publishers == "mesh",
+            unix_now=unix_now,
+        )
+        self.admissions = Admissions(self.home.invites_file, self.identity, self.mesh, unix_now)
+
+    async def _network(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
+        net = NetSettings()
+        channel = MeshChannel(
+            self.identity, self.mesh, invites=self.admissions.psks, unix_now=unix_now
+        )
+        self.datagrams = DatagramSocket(
+            self.identity, mesh=self.mesh, settings=net, cookies_secret=self._secret(b"cookies")
+        )
+        self.datagrams.seeds.update(seed.public_key for seed in self.mesh.seeds)
+        self.pool = ConnectionPool(channel, net, nursery)
+        self.listener = Listener(channel, net, self._answer, pool=self.pool)
+        port = await self._bind(probe_port=probe_port)
+        self.contact = Contact(self.identity.public_key, self._own_address(port))
+
+    async def _bind(self, *, probe_port: bool) -> int:
+        """Bind UDP and TCP: the last run's port if the choice is ours, so that peers find us."""
+        listen = self.config.mesh.listen
+        if self.saved.port and (probe_port or listen.port == 0):
+            try:
+                return await bind_both(self.datagrams, self.listener, listen.host, self.saved.port)
+            except PortTaken:
+                _log.info("port %d of the last run is taken; moving", self.saved.port)
+        tries = PORT_TRIES if probe_port else 1
+        return await bind_both(self.datagrams, self.listener, listen.host, listen.port, tries=tries)
+
+    async def _look_at_the_machine(self) -> int:
+        found, speed = await trio.to_thread.run_sync(lambda: (detect_caps(), calibrate()))
+        claimed = self.config.caps.use
+        self.caps = found if claimed is None else claimed & found
+        return round(speed * self.config.simulate.slowdown)
+
+    def _machines(self, speed: int) -> None:
+        config = self.config
+        rng = Random(int.from_bytes(random_bytes(8), "big"))
+        self.meter = LoadMeter(
+            self.contact.node_id,
+            speed=speed,
+            batch_max=config.batch.max,
+            started_unix_s=int(unix_now()),
+        )
+        self.board = Scoreboard(
+            PlacementSettings(sticky_ms=5.0 if config.placement.sticky else 0.0)
+        )
+        swim = SwimMachine(
+            self.contact,
+            name=config.node.name,
+            caps=self.caps,
+            incarnation=self.saved.incarnation + 1,
+            settings=GossipSettings(),
+            rng=rng,
+        )
+        self.membership = Membership(
+            swim,
+            send=self.datagrams.send,
+            on_load=self._heard_load,
+            on_change=self._member_changed,
+        )
+        dht = DhtMachine(self.contact, self.mesh.network, DhtSettings(), rng, seeds=self.mesh.seeds)
+        self.directory = Directory(dht, network=self.mesh.network, send=self.datagrams.send)
+
+    async def _modules(self) -> None:
+        self.blobs = await trio.to_thread.run_sync(
+            lambda: BlobStore(self.home.store, bytes_max=self.config.budget.store_bytes)
+        )
+        fetching = Fetching(
+            blobs=self.blobs,
+            pool=self.pool,
+            membership=self.membership,
+            directory=self.directory,
+        )
+        self.library = Library(self.home.data / "modules.cbor", self.blobs, self.trust, fetching)
+        self.catalog = Catalog(
+            library=self.library,
+            directory=self.directory,
+            membership=self.membership,
+            pool=self.pool,
+            trust=self.trust,
+            own_name=self.config.node.name,
+        )
+
+    def _running(self, nursery: trio.Nursery) -> None:
+        config, policy = self.config, self.config.policy
+        runtime = Runtime(
+            RuntimeSettings(
+                memory_bytes_max=policy.max_memory_bytes,
+                run_ms_max=policy.max_run_ms,
+                output_bytes_max=policy.max_output_bytes,
+                caps_allowed=policy.caps,
+            ),
+            cache_dir=self.home.aot_cache,
+            mac_key=self._secret(b"aot"),
+            caps=self.caps,
+        )
+        self.lanes = Lanes(
+            self.library,
+            runtime,
+            self.meter,
+            nursery=nursery,
+            settings=BatchingSettings(
+                batch_max=config.batch.max,
+                window_ms_max=float(config.batch.window_ms),
+                queue_max=config.batch.queue,
+            ),
+            instances_max=config.budget.instances,
+            memory_bytes_max=config.budget.memory_bytes,
+            slowdown=config.simulate.slowdown,
+        )
+        self.load = LoadReporter(
+            self.meter,
+            held=lambda: tuple(i.module for i in self.library.modules),
+            warm=lambda: self.lanes.warm,
+            draining=self.stopping.is_set,
+        )
+
+    def _placing(self) -> None:
+        view = View(
+            own=self.contact,
+            name=self.config.node.name,
+            caps=self.caps,
+            membership=self.membership,
+            board=self.board,
+            library=self.library,
+            load=self.load,
+        )
+        self.local = Local(self.contact.node_id, self.library, self.lanes, self.load)
+        self.requests = Requests(
+            local=self.local,
+            view=view,
+            board=self.board,
+            pool=self.pool,
+            on_unreachable=self.membership.suspect,
+            on_load=self._heard_with_answer,
+        )
+
+    def _publishing(self) -> None:
+        own_id, own_name = self.contact.node_id, self.config.node.name
+        self.announcing = Announcing(
+            identity=self.identity,
+            mesh=self.mesh,
+            address=self.contact.address,
+            blobs=self.blobs,
+            directory=self.directory,
+            unix_now=unix_now,
+        )
+        self.publishing = Publishing(
+            own_caps=self.caps,
+            keys=PublisherKeys(
+                self.identity, self.mesh, self.admissions, self.trust, self.publisher, unix_now
+            ),
+            trust=self.trust,
+            library=self.library,
+            catalog=self.catalog,
+            lanes=self.lanes,
+            announcing=self.announcing,
+            spreading=Spreading(own_id, own_name, self.membership, self.pool),
+        )
+        self.answers = Answers(
+            local=self.local,
+            library=self.library,
+            admissions=self.admissions,
+            members=self._members_for_a_joiner,
+            hold=self.publishing.hold,
+        )
+
+    # ------------------------------------------------------------------ what parts tell each other
+
+    async def _answer(self, peer: Peer, request: Request) -> Reply:
+        return await self.answers.answer(peer, request)
+
+    def _heard_load(self, record: LoadRecord) -> None:
+        self.board.on_record(record, None, trio.current_time())
+
+    def _heard_with_answer(self, record: LoadRecord) -> None:
+        self._heard_load(record)
+        self.membership.hear_load(record)
+
+    def _member_changed(self, member: Member) -> None:
+        self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
+        if member.state is not MemberState.ALIVE:
+            self.requests.on_doubt(member.contact.node_id)
+        if member.state in (MemberState.DEAD, MemberState.LEFT):
+            self.board.forget(member.contact.node_id)
+            self.pool.drop(member.contact.node_id)
+
+    def _members_for_a_joiner(self) -> tuple[Contact, ...]:
+        return (self.contact, *(m.contact for m in self.membership.alive()))[
+            :CONTACTS_PER_REPLY_MAX
+        ]
+
+    # ------------------------------------------------------------------ small things
+
+    def _secret(self, purpose: bytes) -> bytes:
+        """Return 32 bytes only this node can compute, the same after a restart."""
+        return blake2b(purpose, key=self.identity.seed, digest_size=32, person=b"meshnode").digest()
+
+    def _own_address(self, port: int) -> Address:
+        if self.config.mesh.advertise:
+            return self.config.mesh.advertise[0]
+        host = self.config.mesh.listen.host
+        return Address(primary_address() if host in ("0.0.0.0", "::", "") else host, port)
+
+    def publisher(self) -> Identity | None:
+        """Return this user's publisher key, which `meshnode pack` makes when it first signs."""
+        seed = read_secret(self.home.publisher_key)
+        return None if seed is None else Identity.from_seed(seed)
+
+    def node(self) -> Node:
+        """Return the facade that the doors use."""
+        return Node(
+            Parts(
+                config=self.config,
+                identity=self.identity,
+                mesh=self.mesh,
+                contact=self.contact,
+                caps=self.caps,
+                membership=self.membership,
+                directory=self.directory,
+                board=self.board,
+                trust=self.trust,
+                library=self.library,
+                catalog=self.catalog,
+                lanes=self.lanes,
+                load=self.load,
+                requests=self.requests,
+                publishing=self.publishing,
+                admissions=self.admissions,
+                started_at=self.started_at,
+                stopping=self.stopping,
+            )
+        )
+
+
+def primary_address() -> str:
+    """Return the address of the interface that leads outward, or loopback. Sends nothing.
+
+    Connecting a UDP socket only chooses a route; the address is from TEST-NET-1 (RFC 5737).
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,192 @@
+"""Catalog: from a reference a person writes (`detect`, `detect@1.2.0`) to one module's hash.
+
+Three sources, nearest first: what lies here, the signed name records of trusted publishers in
+the DHT, and the neighbours' own lists. Among versions the highest semver wins; a pre-release is
+chosen only by name.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import trio
+
+from meshnode.errors import MeshnodeError, ModuleNotFound
+from meshnode.ids import ContentHash, PublicKey, short
+from meshnode.modules.names import Reference, nearest, newest, parse_reference
+from meshnode.net.pool import ConnectionPool
+from meshnode.node.directory import Directory
+from meshnode.node.library import Library
+from meshnode.node.membership import Membership
+from meshnode.node.trust import Trust
+from meshnode.wire.messages import Catalog as CatalogReply
+from meshnode.wire.messages import CatalogEntry, ListModules
+
+_log = logging.getLogger(__name__)
+FRESH_S = 5.0
+"""How long an answer to "which hash is this name" is used again; a new version shows within it."""
+NEIGHBOURS_MAX = 32
+ASK_TIMEOUT_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One version of one name, and where it was seen."""
+
+    module: ContentHash
+    name: str
+    version: str
+    publisher: PublicKey
+    size: int
+    holders: tuple[str, ...] = ()
+    warm_at: tuple[str, ...] = ()
+    yanked: bool = False
+
+
+class Catalog:
+    """Resolves names."""
+
+    def __init__(
+        self,
+        *,
+        library: Library,
+        directory: Directory,
+        membership: Membership,
+        pool: ConnectionPool,
+        trust: Trust,
+        own_name: str,
+    ) -> None:
+        self._library = library
+        self._directory = directory
+        self._membership = membership
+        self._pool = pool
+        self._trust = trust
+        self._own_name = own_name
+        self._fresh: dict[str, tuple[float, ContentHash]] = {}
+
+    async def resolve(self, text: str) -> ContentHash:
+        """Return the module a reference means, or raise ModuleNotFound with the nearest name."""
+        now = trio.current_time()
+        fresh = self._fresh.get(text)
+        if fresh is not None and now - fresh[0] < FRESH_S:
+            return fresh[1]
+        reference = parse_reference(text)
+        if reference.full_hash is not None:
+            return ContentHash(reference.full_hash)
+        module = await self._look_up(reference, text)
+        if len(self._fresh) > 1024:
+            self._fresh.clear()
+        self._fresh[text] = (now, module)
+        return module
+
+    def forget(self) -> None:
+        """Look everything up anew: something was published here."""
+        self._fresh.clear()
+
+    async def everything(self) -> list[Named]:
+        """Return every module that lies here or at a neighbour, by name and version."""
+        found: dict[ContentHash, Named] = {}
+        own = self._library.catalog().entries
+        listed = [(self._own_name, entry) for entry in own]
+        listed += await self._ask_neighbours()
+        for holder, entry in listed:
+            before = found.get(entry.module)
+            found[entry.module] = Named(
+                module=entry.module,
+                name=entry.name,
+                version=entry.version,
+                publisher=entry.publisher,
+                size=entry.size,
+                holders=(*(before.holders if before else ()), holder),
+                warm_at=(*(before.warm_at if before else ()), *((holder,) if entry.warm else ())),
+            )
+        return sorted(found.values(), key=lambda n: (n.name, n.version))
+
+    async def _look_up(self, reference: Reference, text: str) -> ContentHash:
+        here = [n for n in self._named_here() if reference.matches(n.name, n.version, n.module)]
+        signed = await self._signed(reference) if reference.name else []
+        best = newest([n for n in (*here, *signed) if not n.yanked], reference)
+        if best is not None:
+            return best.module
+        everywhere = await self.everything()
+        best = newest(
+            [n for n in everywhere if reference.matches(n.name, n.version, n.module)], reference
+        )
+        if best is not None:
+            return best.module
+        raise self._not_found(text, reference, everywhere)
+
+    def _named_here(self) -> Iterable[Named]:
+        for info in self._library.modules:
+            m = info.manifest
+            yield Named(info.module, m.name, m.version, info.publisher, info.size)
+
+    async def _signed(self, reference: Reference) -> list[Named]:
+        """Ask the DHT what each trusted publisher says of this name, all at once."""
+        found: list[Named] = []
+
+        async def ask(publisher: PublicKey) -> None:
+            record = await self._directory.name(publisher, reference.name)
+            for version, entry in record.versions.items() if record else ():
+                named = Named(
+                    ContentHash(entry.module),
+                    reference.name,
+                    version,
+                    publisher,
+                    entry.size,
+                    yanked=entry.yanked,
+                )
+                if reference.matches(named.name, named.version, named.module):
+                    found.append(named)
+
+        async with trio.open_nursery() as nursery:
+            for publisher in self._trust.publishers()[:16]:
+                nursery.start_soon(ask, publisher.key)
+        return found
+
+    async def _ask_neighbours(self) -> list[tuple[str, CatalogEntry]]:
+        answers: list[tuple[str, CatalogEntry]] = []
+
+        async def ask(index: int) -> None:
+            member = neighbours[index]
+            try:
+                reply = await self._pool.call(
+                    member.contact, ListModules(), timeout_s=ASK_TIMEOUT_S
+                )
+            except MeshnodeError as error:
+                _log.debug("%s did not list its modules: %s", member.name, error)
+                return
+            if isinstance(reply, CatalogReply):
+                answers.extend((member.name, entry) for entry in reply.entries)
+
+        neighbours = sorted(self._membership.alive(), key=lambda m: m.rtt_ms or 1e9)
+        neighbours = neighbours[:NEIGHBOURS_MAX]
+        async with trio.open_nursery() as nursery:
+            for index in range(len(neighbours)):
+                nursery.start_soon(ask, index)
+        return answers
+
+    def _not_found(self, text: str, reference: Reference, known: list[Named]) -> ModuleNotFound:
+        same_name = [n for n in known if n.name == reference.name]
+        if same_name:
+            listed = ", ".join(f"{n.version} (sha256:{n.module.hex()[:8]})" for n in same_name[:5])
+            return ModuleNotFound(
+                f"no module matches '{text}'", because=[f"versions of {reference.name}: {listed}"]
+            )
+        close = nearest(reference.name, {n.name for n in known})
+        return ModuleNotFound(
+            f"no module named '{text}' is known in this mesh",
+            because=[
+                f"publishers trusted here: {len(self._trust.publishers())}",
+                f"known modules: {', '.join(sorted({n.name for n in known})[:8]) or 'none'}",
+            ],
+            try_=f"did you mean '{close}'?" if close else "meshnode modules",
+        )
+
+
+def publisher_name(trust: Trust, key: PublicKey) -> str:
+    """Return a trusted publisher's name, or its key's short form."""
+    for publisher in trust.publishers():
+        if publisher.key == key:
+            return publisher.name
+    return short(key)

@@ -1,0 +1,239 @@
+"""Fetching: finds who holds a blob and brings it here in verified pieces, from several at once.
+
+Neighbours are asked first, the DHT after them. What a piece plan asks for next is decided in
+`modules/pieces.py`; this file is its hands.
+"""
+
+import logging
+from math import inf
+
+import trio
+
+from meshnode.errors import (
+    BlobNotFound,
+    DiskFull,
+    MeshnodeError,
+    RemoteProtocolError,
+    StoreError,
+    TooLarge,
+)
+from meshnode.ids import Contact, ContentHash, NodeId, node_id_of, short
+from meshnode.modules.pieces import Ask, PieceLayer, PiecePlan, check_layer
+from meshnode.net.pool import ConnectionPool
+from meshnode.node.directory import Directory
+from meshnode.node.membership import Membership
+from meshnode.storage.blobs import BlobStore, Partial
+from meshnode.wire.messages import (
+    AskHeld,
+    Describe,
+    Description,
+    GetPiece,
+    GetPieceHashes,
+    Held,
+    Piece,
+    PieceHashes,
+)
+
+_log = logging.getLogger(__name__)
+ASK_TIMEOUT_S = 1.5
+PIECE_TIMEOUT_S = 20.0
+NEIGHBOURS_MAX = 24
+PROVIDERS_MAX = 8
+BLOB_LIMIT_DEFAULT = 2048 << 20
+
+
+class Fetching:
+    """Brings blobs here."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        pool: ConnectionPool,
+        membership: Membership,
+        directory: Directory,
+    ) -> None:
+        self._blobs = blobs
+        self._pool = pool
+        self._membership = membership
+        self._directory = directory
+
+    async def describe(self, module: ContentHash) -> Description:
+        """Return what some provider says of a module; its head is signed and checked by the caller.
+
+        Raises BlobNotFound when no live node holds it.
+        """
+        because: list[str] = []
+        for contact in await self.holders(module):
+            try:
+                reply = await self._pool.call(
+                    contact, Describe(module=module), timeout_s=ASK_TIMEOUT_S
+                )
+            except MeshnodeError as error:
+                because.append(f"{short(contact.node_id)}: {error.message}")
+                continue
+            if isinstance(reply, Description) and reply.module == module:
+                return reply
+        raise BlobNotFound(f"no live node holds module sha256:{module.hex()[:12]}", because=because)
+
+    async def holders(self, blob: ContentHash) -> list[Contact]:
+        """Return live nodes that hold a blob whole: neighbours by RTT, else the DHT's providers."""
+        near = await self._neighbours_with(blob)
+        if len(near) >= PROVIDERS_MAX // 2:
+            return near
+        known = {c.public_key for c in near}
+        far: list[Contact] = []
+        if not near:
+            for record in await self._directory.providers(blob):
+                member = self._membership.contact_of(node_id_of(record.provider))
+                addresses = record.addresses
+                contact = member or (Contact(record.provider, addresses[0]) if addresses else None)
+                if contact is not None and contact.public_key not in known:
+                    known.add(contact.public_key)
+                    far.append(contact)
+        return (near + far)[:PROVIDERS_MAX]
+
+    async def fetch(
+        self,
+        blob: ContentHash,
+        sources: dict[NodeId, int],
+        *,
+        root: bytes | None = None,
+        size_max: int = BLOB_LIMIT_DEFAULT,
+    ) -> None:
+        """Bring a blob into the store, adding to `sources` the bytes that came from each peer.
+
+        Cancelled or killed half-way, the verified pieces stay and a later fetch goes on from
+        them. Raises BlobNotFound, HashMismatch, TooLarge, StoreFull or DiskFull.
+        """
+        if self._blobs.has(blob):
+            return
+        holders = await self.holders(blob)
+        layer = await self._layer(blob, holders, root)
+        if layer.size > size_max:
+            raise TooLarge(f"the file has {layer.size} bytes, {size_max} are allowed")
+        partial = await trio.to_thread.run_sync(
+            self._blobs.begin, blob, layer.size, layer.root, layer.hashes
+        )
+        plan = PiecePlan(layer, have=partial.have(), now=trio.current_time())
+        for contact in holders:
+            plan.add_provider(contact.node_id)
+        await _Swarm(self._pool, plan, partial, blob, holders).run()
+        for node_id, count in plan.bytes_from().items():
+            sources[node_id] = sources.get(node_id, 0) + count
+        await trio.to_thread.run_sync(partial.finish)
+
+    async def _neighbours_with(self, blob: ContentHash) -> list[Contact]:
+        found: list[tuple[float, Contact]] = []
+
+        async def ask(contact: Contact, rtt_ms: float) -> None:
+            try:
+                reply = await self._pool.call(
+                    contact, AskHeld(blobs=(blob,)), timeout_s=ASK_TIMEOUT_S
+                )
+            except MeshnodeError:
+                return
+            if isinstance(reply, Held) and reply.held == (True,):
+                found.append((rtt_ms, contact))
+
+        near = sorted(self._membership.alive(), key=lambda m: m.rtt_ms or 1e9)[:NEIGHBOURS_MAX]
+        async with trio.open_nursery() as nursery:
+            for member in near:
+                nursery.start_soon(ask, member.contact, member.rtt_ms or 1e9)
+        return [contact for _, contact in sorted(found, key=lambda pair: pair[0])]
+
+    async def _layer(
+        self, blob: ContentHash, holders: list[Contact], root: bytes | None
+    ) -> PieceLayer:
+        """Return the blob's piece layer from the first holder whose layer fits its root."""
+        because: list[str] = []
+        for contact in holders:
+            try:
+                reply = await self._pool.call(
+                    contact, GetPieceHashes(blob=blob), timeout_s=ASK_TIMEOUT_S
+                )
+                if not isinstance(reply, PieceHashes) or reply.blob != blob:
+                    raise RemoteProtocolError("another answer than the piece layer asked for")
+                if root is not None and reply.root != root:
+                    raise RemoteProtocolError("its tree has another root than was described")
+                return check_layer(reply.size, reply.root, b"".join(map(bytes, reply.body)))
+            except MeshnodeError as error:
+                because.append(f"{short(contact.node_id)}: {error.message}")
+        raise BlobNotFound(f"no live node provides sha256:{blob.hex()[:12]}", because=because)
+
+
+class _Swarm:
+    """One fetch under way."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        plan: PiecePlan,
+        partial: Partial,
+        blob: ContentHash,
+        holders: list[Contact],
+    ) -> None:
+        self._pool = pool
+        self._plan = plan
+        self._partial = partial
+        self._blob = blob
+        self._contacts = {c.node_id: c for c in holders}
+        self._progress = trio.Event()
+        self._trouble: StoreError | None = None
+
+    async def run(self) -> None:
+        """Ask until every piece is here.
+
+        Raises BlobNotFound when nobody is left to ask, StoreError when the pieces cannot be kept.
+        """
+        async with trio.open_nursery() as nursery:
+            while not self._plan.finished and self._trouble is None:
+                asks = self._plan.next_asks(trio.current_time())
+                for ask in asks:
+                    nursery.start_soon(self._one, ask)
+                if not asks and self._plan.stalled:
+                    break
+                self._progress = trio.Event()
+                with trio.move_on_at(_or_never(self._plan.next_timer())):
+                    await self._progress.wait()
+            nursery.cancel_scope.cancel()
+        # Raised out here: a nursery would wrap it in a group.
+        if self._trouble is not None:
+            raise self._trouble
+        if not self._plan.finished:
+            raise BlobNotFound(
+                f"nobody is left who provides sha256:{self._blob.hex()[:12]}",
+                because=self._plan.blames(),
+            )
+
+    async def _one(self, ask: Ask) -> None:
+        try:
+            reply = await self._pool.call(
+                self._contacts[ask.provider],
+                GetPiece(blob=self._blob, index=ask.index),
+                timeout_s=PIECE_TIMEOUT_S,
+            )
+            if not isinstance(reply, Piece) or (reply.blob, reply.index) != (self._blob, ask.index):
+                raise RemoteProtocolError("another answer than the piece asked for")
+            data = b"".join(bytes(part) for part in reply.body)
+            if self._plan.on_piece(ask.provider, ask.index, data, trio.current_time()):
+                await self._write(ask.index, data)
+        except MeshnodeError as error:
+            self._plan.on_failure(ask.provider, ask.index, error.message, trio.current_time())
+        finally:
+            self._progress.set()
+
+    async def _write(self, index: int, data: bytes) -> None:
+        """Keep a piece. That this disk is full is no fault of the provider, and ends the fetch."""
+        try:
+            await trio.to_thread.run_sync(self._partial.write, index, data)
+        except StoreError as error:
+            # A full disk takes all pieces with it; that the next one has no file is no news.
+            if self._trouble is None or isinstance(error, DiskFull):
+                self._trouble = error
+        else:
+            self._plan.on_written(index)
+
+
+def _or_never(when: float | None) -> float:
+    return inf if when is None else when

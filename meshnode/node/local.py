@@ -1,0 +1,55 @@
+"""Local: runs a request on this node. The lower half of a request's way."""
+
+from dataclasses import replace
+
+import trio
+
+from meshnode.errors import DeadlineExceeded, MeshnodeError
+from meshnode.ids import NodeId
+from meshnode.modules.schema import check_inputs
+from meshnode.node.lanes import Lanes
+from meshnode.node.library import Library
+from meshnode.node.load import LoadReporter
+from meshnode.runtime.tensors import from_arrays, to_arrays
+from meshnode.wire.messages import Predict, Prediction
+
+
+class Local:
+    """Lane, worker thread, sandbox and back."""
+
+    def __init__(self, own_id: NodeId, library: Library, lanes: Lanes, load: LoadReporter) -> None:
+        self._own_id = own_id
+        self._library = library
+        self._lanes = lanes
+        self._load = load
+
+    async def run(self, request: Predict, deadline: float) -> Prediction:
+        """Run a request here, cold start included, or raise what went wrong."""
+        lane, cold_us = await self._lanes.get(request.module)
+        info = await self._library.info(request.module)
+        check_inputs(info.manifest, request.tensors)
+        body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        answer = await lane.predict(to_arrays(request.tensors, memoryview(body)), run_by=deadline)
+        headers, out = from_arrays(answer.arrays, [t.name for t in info.manifest.outputs])
+        return Prediction(
+            request_id=request.request_id,
+            served_by=self._own_id,
+            module=request.module,
+            tensors=headers,
+            timing=replace(answer.timing, cold_us=cold_us),
+            batch=answer.batch,
+            load=self._load.record(),
+            body=out,
+        )
+
+    async def serve(self, request: Predict) -> Prediction:
+        """Answer a request that another node placed here: run it or refuse it, never forward."""
+        deadline = trio.current_time() + request.budget_ms / 1000
+        try:
+            with trio.fail_at(deadline):
+                return await self.run(request, deadline)
+        except trio.TooSlowError as error:
+            raise DeadlineExceeded(f"not done within {request.budget_ms} ms") from error
+        except MeshnodeError as error:
+            error.load = self._load.record()
+            raise

@@ -1,0 +1,129 @@
+"""Membership: the live peers and their loads. Pairs with `gossip/`."""
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from meshnode.gossip.machine import (
+    HearLoad,
+    Join,
+    Leave,
+    LoadHeard,
+    MemberChanged,
+    SetLoad,
+    Suspect,
+    SwimEffect,
+    SwimInput,
+    SwimMachine,
+)
+from meshnode.gossip.member import Member, MemberState
+from meshnode.ids import Contact, NodeId, short
+from meshnode.node.driver import Driver
+from meshnode.wire.messages import LoadRecord, Received, Send
+
+_log = logging.getLogger(__name__)
+
+
+class Membership:
+    """A current view of the mesh, read without waiting."""
+
+    def __init__(
+        self,
+        machine: SwimMachine,
+        *,
+        send: Callable[[Send], None],
+        on_load: Callable[[LoadRecord], None],
+        on_change: Callable[[Member], None],
+    ) -> None:
+        self._machine = machine
+        self._send = send
+        self._on_load = on_load
+        self._on_change = on_change
+        self._driver: Driver[SwimInput, SwimEffect] = Driver(machine, self._perform)
+
+    async def run(self) -> None:
+        """Serve the machine's timers until cancelled."""
+        await self._driver.run()
+
+    def receive(self, received: Received) -> None:
+        """Take a membership datagram."""
+        self._driver.handle(received)
+
+    def join(self, contacts: tuple[Contact, ...]) -> None:
+        """Start gossiping with these."""
+        if contacts:
+            self._driver.handle(Join(contacts))
+
+    def set_load(self, load: LoadRecord) -> None:
+        """Say how busy we are from now on."""
+        self._driver.handle(SetLoad(load))
+
+    def hear_load(self, load: LoadRecord) -> None:
+        """Take a record that came with an answer, so it is passed on as well."""
+        self._driver.handle(HearLoad(load))
+
+    def suspect(self, node_id: NodeId) -> None:
+        """A call to this node found it unreachable: probe it now."""
+        self._driver.handle(Suspect(node_id))
+
+    def leave(self) -> None:
+        """Tell everyone we are going."""
+        self._driver.handle(Leave())
+
+    def members(self) -> tuple[Member, ...]:
+        """Return every other member still remembered, whatever its state."""
+        return self._machine.members()
+
+    def alive(self) -> tuple[Member, ...]:
+        """Return the other members believed alive or merely suspected."""
+        states = (MemberState.ALIVE, MemberState.SUSPECT)
+        return tuple(m for m in self._machine.members() if m.state in states)
+
+    def contact_of(self, node_id: NodeId) -> Contact | None:
+        """Return where a member listens, or None if it is not known."""
+        for member in self._machine.members():
+            if member.contact.node_id == node_id:
+                return member.contact
+        return None
+
+    @property
+    def incarnation(self) -> int:
+        """Our own incarnation, to be kept over a restart."""
+        return self._machine.incarnation
+
+    def _perform(self, effect: SwimEffect) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case LoadHeard():
+                self._on_load(effect.record)
+            case MemberChanged():
+                member = effect.member
+                _log.info(
+                    "%s (%s) is %s",
+                    member.name,
+                    short(member.contact.node_id),
+                    member.state.name.lower(),
+                )
+                self._on_change(member)
+
+
+async def rejoin_lost(
+    membership: Membership, known: Callable[[], list[Contact]], every_s: float
+) -> None:
+    """Keep offering membership the contacts that other sources know, until cancelled.
+
+    The DHT's table and the peer cache know nodes that gossip has not met, after a start or a
+    partition; asking a few again and again is what lets two halves of a mesh heal
+    (serf #333, hivemind #624).
+    """
+    turn = 0
+    while True:
+        have = {m.contact.public_key for m in membership.alive()}
+        missing = [c for c in known() if c.public_key not in have]
+        if missing:
+            start = turn % len(missing)
+            membership.join(tuple((missing[start:] + missing[:start])[:4]))
+            turn += 4
+        await trio.sleep(every_s)

@@ -1,0 +1,266 @@
+"""Requests: the one path of every request, wherever it came from. Pairs with `placement/`.
+
+place -> here (lane -> executor) or there (pool). The answer is the return value at every step,
+so the way back is the way in.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import trio
+
+from meshnode.errors import (
+    CannotRunHere,
+    DeadlineExceeded,
+    MeshnodeError,
+    NoCandidate,
+    NodeStopping,
+    Overloaded,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
+from meshnode.ids import ContentHash, NodeId, RequestId
+from meshnode.modules.manifest import Manifest
+from meshnode.net.pool import ConnectionPool
+from meshnode.node.local import Local
+from meshnode.node.view import View
+from meshnode.placement.board import Scoreboard
+from meshnode.placement.choose import Decision, Scored
+from meshnode.wire.messages import LoadRecord, Predict, Prediction
+
+_log = logging.getLogger(__name__)
+LATE_S = 1.0
+"""A connection's own limit lies so far behind the deadline, which is kept by `place`."""
+ATTEMPTS_MAX = 5
+"""A request meets this many nodes at most; each failure excludes its node for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One node that a request was given to."""
+
+    node: NodeId
+    name: str
+    predicted_ms: float
+    took_ms: float
+    outcome: str
+    """"ok", or the code and message of the failure."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wait:
+    """A request that waits for another node's answer."""
+
+    scope: trio.CancelScope
+    others: Callable[[], bool]
+    """Whether anybody else could run it now."""
+
+
+@dataclass(slots=True)
+class Placed:
+    """An answer and the way to it."""
+
+    prediction: Prediction
+    attempts: list[Attempt] = field(default_factory=list)
+    decision: Decision | None = None
+
+
+class Requests:
+    """Places and runs requests."""
+
+    def __init__(
+        self,
+        *,
+        local: Local,
+        view: View,
+        board: Scoreboard,
+        pool: ConnectionPool,
+        on_unreachable: Callable[[NodeId], None],
+        on_load: Callable[[LoadRecord], None],
+    ) -> None:
+        self._local = local
+        self._view = view
+        self._board = board
+        self._pool = pool
+        self._on_unreachable = on_unreachable
+        self._on_load = on_load
+        self._waits: dict[NodeId, set[_Wait]] = {}
+
+    async def place(self, request: Predict, manifest: Manifest) -> Placed:
+        """Answer a request at the best node within its budget, or raise MeshnodeError.
+
+        The best node first; if it is lost or refuses, the next best of a fresh look. A failure of
+        the module itself is final: it would fail the same way everywhere.
+        """
+        attempts: list[Attempt] = []
+        try:
+            with trio.fail_after(request.budget_ms / 1000):
+                return await self._place(request, manifest, attempts)
+        except trio.TooSlowError as error:
+            raise DeadlineExceeded(
+                f"no answer within {request.budget_ms} ms", because=[_line(a) for a in attempts]
+            ) from error
+
+    def decide(
+        self, module: ContentHash, manifest: Manifest, *, payload: int, source: str
+    ) -> Decision:
+        """Rank every live candidate by predicted completion; see placement.choose."""
+        return self._view.decide(module, manifest, payload=payload, source=source)
+
+    async def _place(self, request: Predict, manifest: Manifest, attempts: list[Attempt]) -> Placed:
+        deadline = trio.current_effective_deadline()
+        payload = sum(t.size for t in request.tensors)
+        tried: set[NodeId] = set()
+        last: MeshnodeError | None = None
+        while True:
+            decision = self._view.decide(
+                request.module, manifest, payload=payload, source=request.source, without=tried
+            )
+            if not decision.ranked or len(attempts) == ATTEMPTS_MAX:
+                raise _nobody(decision, attempts, last)
+            best = decision.ranked[0]
+            others = partial(self._others, request, manifest, {*tried, _id(best)})
+            started = trio.current_time()
+            try:
+                prediction = await self._run_at(best, request, deadline, others)
+            except trio.Cancelled:
+                attempts.append(_attempt(best, started, "no answer yet"))
+                raise
+            except MeshnodeError as error:
+                attempts.append(_attempt(best, started, f"{error.code} {error.message}"))
+                self._note_failure(best, error)
+                if not error.retry_elsewhere:
+                    raise
+                last = error
+                tried.add(best.candidate.contact.node_id)
+                continue
+            attempts.append(_attempt(best, started, "ok"))
+            return Placed(prediction, attempts, decision)
+
+    async def _run_at(
+        self, scored: Scored, request: Predict, deadline: float, others: Callable[[], bool]
+    ) -> Prediction:
+        """Run at one candidate, keeping the account of what is in flight there."""
+        node_id = scored.candidate.contact.node_id
+        started = trio.current_time()
+        self._board.on_sent(node_id, request.request_id, request.module, scored, started)
+        try:
+            if scored.candidate.is_self:
+                prediction = await self._local.run(request, deadline)
+            else:
+                prediction = await self._run_there(scored, request, deadline, others)
+        except BaseException:
+            self._board.on_gone(node_id, request.request_id)
+            raise
+        now = trio.current_time()
+        observed_ms = (now - started) * 1000 - prediction.timing.cold_us / 1000
+        self._board.on_answer(node_id, request.request_id, request.source, observed_ms, now)
+        if prediction.load is not None and not scored.candidate.is_self:
+            self._on_load(prediction.load)
+        return prediction
+
+    async def _run_there(
+        self, scored: Scored, request: Predict, deadline: float, others: Callable[[], bool]
+    ) -> Prediction:
+        """Forward once; a Failure reply is raised as the error it names.
+
+        Raises PeerUnreachable too when the node falls silent and `others` could do it instead.
+        """
+        left_ms = max(1, int((deadline - trio.current_time()) * 1000))
+        forwarded = replace(request, hops_left=0, budget_ms=min(left_ms, request.budget_ms))
+        waits = self._waits.setdefault(_id(scored), set())
+        wait = _Wait(trio.CancelScope(), others)
+        waits.add(wait)
+        try:
+            with wait.scope:
+                reply = await self._pool.call(
+                    scored.candidate.contact, forwarded, timeout_s=left_ms / 1000 + LATE_S
+                )
+        finally:
+            waits.discard(wait)
+            if not waits:
+                self._waits.pop(_id(scored), None)
+        if wait.scope.cancelled_caught:
+            raise PeerUnreachable(f"{scored.candidate.name} has fallen silent")
+        if not isinstance(reply, Prediction):
+            raise RemoteProtocolError(f"a {type(reply).__name__} came in answer to a Predict")
+        return reply
+
+    def on_doubt(self, node_id: NodeId) -> None:
+        """A node does not answer probes: give up on it where another can do the work.
+
+        Its connection stays, and so do requests that nobody else can run: it may only be slow.
+        """
+        for wait in tuple(self._waits.get(node_id, ())):
+            if wait.others():
+                wait.scope.cancel()
+
+    def _others(self, request: Predict, manifest: Manifest, without: set[NodeId]) -> bool:
+        """Return whether anybody else could run a request now."""
+        payload = sum(t.size for t in request.tensors)
+        decision = self._view.decide(
+            request.module,
+            manifest,
+            payload=payload,
+            source=request.source,
+            without=without,
+            suspects=False,
+        )
+        return bool(decision.ranked)
+
+    def _note_failure(self, scored: Scored, error: MeshnodeError) -> None:
+        node_id = scored.candidate.contact.node_id
+        now = trio.current_time()
+        if isinstance(error.load, LoadRecord):
+            self._on_load(error.load)
+        if isinstance(error, PeerUnreachable):
+            self._board.on_failure(node_id, now)
+            self._on_unreachable(node_id)
+        elif isinstance(error, CannotRunHere | NodeStopping):
+            self._board.on_failure(node_id, now)
+
+
+def new_request_id(random_bytes: Callable[[int], bytes]) -> RequestId:
+    """Return a fresh request id."""
+    return RequestId(random_bytes(16))
+
+
+def no_candidate(decision: Decision, attempts: Sequence[Attempt] = ()) -> NoCandidate:
+    """Return the error that lists why each node cannot run the module."""
+    because = [_line(a) for a in attempts]
+    because += [f"{c.name}: {reason}" for c, reason in decision.excluded]
+    return NoCandidate(
+        "no node can run this module now",
+        because=because or ["no node is known"],
+        try_="meshnode peers",
+    )
+
+
+def _nobody(
+    decision: Decision, attempts: list[Attempt], last: MeshnodeError | None
+) -> MeshnodeError:
+    """Return why nobody answered: every node's reason, unless one refusal says it all."""
+    busy = isinstance(last, Overloaded)  # it says when to come again
+    if last is not None and (busy or (len(attempts) == 1 and not decision.excluded)):
+        return last
+    return no_candidate(decision, attempts)
+
+
+def _id(scored: Scored) -> NodeId:
+    return scored.candidate.contact.node_id
+
+
+def _attempt(scored: Scored, started: float, outcome: str) -> Attempt:
+    return Attempt(
+        node=scored.candidate.contact.node_id,
+        name=scored.candidate.name,
+        predicted_ms=scored.score.total_ms,
+        took_ms=(trio.current_time() - started) * 1000,
+        outcome=outcome,
+    )
+
+
+def _line(attempt: Attempt) -> str:
+    return f"{attempt.name}: {attempt.outcome} after {attempt.took_ms:.0f} ms"

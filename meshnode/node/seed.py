@@ -1,0 +1,127 @@
+"""A seed: a rendezvous for meshes it does not belong to. `meshnode bootstrap` runs it.
+
+It speaks only the DHT's datagrams, sealed in the seeds' own domain, so it holds no mesh's secret
+and sees no request. For each network that talks to it, it keeps one passive DHT: contacts that
+proved their address, and signed records that expire. Several seeds need not know each other.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import Any
+
+import trio
+
+from meshnode import __version__
+from meshnode.config.home import Home
+from meshnode.config.settings import Config
+from meshnode.dht.machine import DhtEffect, DhtInput, DhtMachine
+from meshnode.dht.settings import DhtSettings
+from meshnode.identity.keys import Identity, random_bytes
+from meshnode.ids import Address, Contact, NetworkId, short, to_text
+from meshnode.machine import Random
+from meshnode.net.datagrams import DatagramSocket
+from meshnode.net.settings import NetSettings
+from meshnode.node.building import primary_address
+from meshnode.node.driver import Driver
+from meshnode.node.membership_files import load_identity
+from meshnode.node.opening import lock_home
+from meshnode.wire.messages import Received, Send
+
+_log = logging.getLogger(__name__)
+NETWORKS_MAX = 64
+"""Meshes served at once; the one not heard from longest goes first."""
+
+
+class Seed:
+    """A running seed."""
+
+    def __init__(self, contact: Contact, datagrams: DatagramSocket, nursery: trio.Nursery) -> None:
+        self.contact = contact
+        self._datagrams = datagrams
+        self._nursery = nursery
+        self._networks: OrderedDict[NetworkId, _Network] = OrderedDict()
+        self._rng = Random(int.from_bytes(random_bytes(8), "big"))
+
+    @property
+    def text(self) -> str:
+        """The address to give to nodes: `KEY@HOST:PORT`."""
+        return f"{to_text(self.contact.public_key)}@{self.contact.address}"
+
+    def status(self) -> dict[str, Any]:
+        """Return the facts about this seed."""
+        return {
+            "role": "seed",
+            "node_id": to_text(self.contact.node_id),
+            "short": short(self.contact.node_id),
+            "seed": self.text,
+            "version": __version__,
+            "meshes": len(self._networks),
+            "nodes": sum(n.machine.size for n in self._networks.values()),
+            "address": str(self.contact.address),
+        }
+
+    def receive(self, network: NetworkId, received: Received) -> None:
+        """Take a datagram of one mesh's DHT; other messages mean nothing here."""
+        known = self._networks.get(network)
+        if known is None:
+            known = self._networks[network] = _Network(self, network)
+            self._nursery.start_soon(known.run)
+            while len(self._networks) > NETWORKS_MAX:
+                self._networks.popitem(last=False)[1].scope.cancel()
+        self._networks.move_to_end(network)
+        known.driver.handle(received)
+
+    def machine(self, network: NetworkId) -> DhtMachine:
+        """Return a new passive DHT for one mesh."""
+        return DhtMachine(self.contact, network, DhtSettings(), self._rng, passive=True)
+
+    def send(self, effect: Send, network: NetworkId) -> None:
+        """Send one mesh's answer."""
+        self._datagrams.send(effect, network=network)
+
+
+class _Network:
+    """One mesh's passive DHT."""
+
+    def __init__(self, seed: Seed, network: NetworkId) -> None:
+        self.machine = seed.machine(network)
+        self.scope = trio.CancelScope()
+        self._seed = seed
+        self._network = network
+        self.driver: Driver[DhtInput, DhtEffect] = Driver(self.machine, self._perform)
+
+    async def run(self) -> None:
+        with self.scope:
+            await self.driver.run()
+
+    def _perform(self, effect: DhtEffect) -> None:
+        if isinstance(effect, Send):
+            self._seed.send(effect, self._network)
+
+
+@asynccontextmanager
+async def open_seed(config: Config, home: Home) -> AsyncIterator[Seed]:
+    """Run a seed. Raises AlreadyRunning, PortTaken or IdentityError."""
+    home.prepare()
+    with lock_home(home):
+        identity, _ = load_identity(home.identity_key)
+        datagrams = DatagramSocket(
+            identity, mesh=None, settings=NetSettings(), cookies_secret=_cookie_secret(identity)
+        )
+        listen = config.mesh.listen
+        port = await datagrams.bind(listen.host, listen.port)
+        advertise = config.mesh.advertise
+        host = primary_address() if listen.host in ("0.0.0.0", "::") else listen.host
+        contact = Contact(identity.public_key, advertise[0] if advertise else Address(host, port))
+        async with trio.open_nursery() as nursery:
+            seed = Seed(contact, datagrams, nursery)
+            nursery.start_soon(datagrams.run_seed, seed.receive)
+            yield seed
+            nursery.cancel_scope.cancel()
+
+
+def _cookie_secret(identity: Identity) -> bytes:
+    return blake2b(b"cookies", key=identity.seed, digest_size=32, person=b"meshnode").digest()

@@ -1,0 +1,125 @@
+"""View: the candidates of a request, from membership, load records and the library."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+
+import trio
+
+from meshnode.caps import Caps
+from meshnode.gossip.member import Member, MemberState
+from meshnode.ids import Contact, ContentHash, NodeId, tag_of
+from meshnode.modules.manifest import Manifest
+from meshnode.node.library import Library
+from meshnode.node.load import LoadReporter
+from meshnode.node.membership import Membership
+from meshnode.placement.board import Scoreboard
+from meshnode.placement.candidate import Candidate
+from meshnode.placement.choose import Decision, choose
+
+SUSPECT = "suspect: it does not answer probes"
+CANDIDATES_MAX = 32
+"""placement.md section 9: a wider view gains nothing, and a decision costs by its width."""
+
+
+class View:
+    """What placement sees of the mesh at one moment."""
+
+    def __init__(
+        self,
+        *,
+        own: Contact,
+        name: str,
+        caps: Caps,
+        membership: Membership,
+        board: Scoreboard,
+        library: Library,
+        load: LoadReporter,
+    ) -> None:
+        self._own = own
+        self._name = name
+        self._caps = caps
+        self._membership = membership
+        self._board = board
+        self._library = library
+        self._load = load
+
+    def decide(
+        self,
+        module: ContentHash,
+        manifest: Manifest,
+        *,
+        payload: int,
+        source: str,
+        without: Collection[NodeId] = (),
+        suspects: bool = True,
+    ) -> Decision:
+        """Rank the live candidates; those in `without` were tried for this request already.
+
+        A suspect may only be busy, so it is asked when nobody else can do the work (`suspects`).
+        """
+        now = trio.current_time()
+        candidates = [self._own_candidate(module)]
+        near = sorted(self._membership.members(), key=_nearness)[:CANDIDATES_MAX]
+        candidates += [self._candidate(m, module, now) for m in near]
+        candidates = [c for c in candidates if c.contact.node_id not in without]
+        decide = partial(
+            choose,
+            board=self._board,
+            module=module,
+            required=manifest.required,
+            payload_bytes=payload,
+            source=source,
+            now=now,
+            module_bytes=sum(m.size for m in manifest.models),
+        )
+        decision = decide(candidates)
+        if suspects and not decision.ranked and any(c.unfit == SUSPECT for c in candidates):
+            doubted = [replace(c, unfit="") if c.unfit == SUSPECT else c for c in candidates]
+            decision = decide(doubted)
+        return decision
+
+    def _own_candidate(self, module: ContentHash) -> Candidate:
+        return Candidate(
+            contact=self._own,
+            name=self._name,
+            caps=self._caps,
+            rtt_ms=0.0,
+            load=self._load.record(),
+            load_age_s=0.0,
+            holds=self._library.holds(module),
+            is_self=True,
+        )
+
+    def _candidate(self, member: Member, module: ContentHash, now: float) -> Candidate:
+        record, age_s = self._board.record_of(member.contact.node_id, now)
+        tag = tag_of(module)
+        return Candidate(
+            contact=member.contact,
+            name=member.name,
+            caps=member.caps,
+            rtt_ms=member.rtt_ms,
+            load=record,
+            load_age_s=age_s,
+            holds=record is not None and any(m.module == tag for m in record.modules),
+            is_self=False,
+            unfit=_unfit(member),
+        )
+
+
+def _nearness(member: Member) -> tuple[bool, float]:
+    """Order members for the view: the live and near first."""
+    return member.state is not MemberState.ALIVE, member.rtt_ms if member.rtt_ms else 1e9
+
+
+def _unfit(member: Member) -> str:
+    """Return why a member cannot be given work because of its state, or an empty string."""
+    match member.state:
+        case MemberState.ALIVE:
+            return ""
+        case MemberState.SUSPECT:
+            return SUSPECT
+        case MemberState.DEAD:
+            return "dead"
+        case MemberState.LEFT:
+            return "left the mesh"
