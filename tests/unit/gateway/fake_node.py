@@ -1,0 +1,150 @@
+"""A node for the doors: it has one module, `double`, which doubles; or fails as it is told to."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import trio
+
+from meshnode.errors import MeshnodeError, ModuleNotFound
+from meshnode.ids import ContentHash, NodeId, PublicKey, RequestId
+from meshnode.modules.manifest import Manifest, TensorSpec
+from meshnode.modules.schema import check_inputs
+from meshnode.wire import arrays
+from meshnode.wire.messages import Body, Prediction, TensorHeader, Timing
+
+MANIFEST = Manifest(
+    name="double",
+    version="1.0.0",
+    abi="infer",
+    inputs=(TensorSpec(name="x", dtype="float32", shape=(-1, 3)),),
+    outputs=(TensorSpec(name="y", dtype="float32", shape=(-1, 3)),),
+    batch=True,
+)
+
+
+MODULE = ContentHash(b"\x11" * 32)
+PUBLISHER = PublicKey(b"\x22" * 32)
+
+
+@dataclass(frozen=True)
+class Info:
+    module: ContentHash = MODULE
+    manifest: Manifest = MANIFEST
+    publisher: PublicKey = PUBLISHER
+    size: int = 1234
+
+
+@dataclass(frozen=True)
+class Answered:
+    prediction: Prediction
+    name: str
+    version: str
+    attempts: tuple[dict[str, Any], ...]
+    explain: dict[str, Any] | None
+    route_ms: float
+    total_ms: float
+
+
+@dataclass
+class FakeNode:
+    failure: BaseException | None = None
+    delay_s: float = 0.0
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    name: str = "fake"
+
+    async def describe(self, ref: str) -> Info:
+        if ref.partition("@")[0] != "double":
+            raise ModuleNotFound(f"no module named '{ref}'", try_="did you mean 'double'?")
+        return Info()
+
+    async def predict(
+        self,
+        ref: str,
+        headers: tuple[TensorHeader, ...],
+        body: Body,
+        *,
+        source: str = "",
+        deadline_ms: int | None = None,
+        explain: bool = False,
+    ) -> Answered:
+        info = await self.describe(ref)
+        check_inputs(info.manifest, headers)
+        self.asked.append({"source": source, "deadline_ms": deadline_ms, "explain": explain})
+        await trio.sleep(self.delay_s)
+        if self.failure is not None:
+            raise self.failure
+        (view,) = arrays.split_body(headers, arrays.flat(body))
+        doubled = (np.frombuffer(view, np.float32) * 2).tobytes()
+        out = arrays.header("y", "float32", headers[0].shape)
+        prediction = Prediction(
+            request_id=RequestId(b"\0" * 16),
+            served_by=NodeId(b"\x33" * 32),
+            module=info.module,
+            tensors=(out,),
+            timing=Timing(queue_us=100, run_us=2000, model_us=1500),
+            batch=1,
+            body=arrays.join_body([out], [doubled]),
+        )
+        return Answered(
+            prediction=prediction,
+            name="double",
+            version="1.0.0",
+            attempts=({"name": "nas", "outcome": "ok"},),
+            explain=await self.explain(ref, headers, source) if explain else None,
+            route_ms=0.5,
+            total_ms=4.0,
+        )
+
+    async def explain(
+        self, ref: str, headers: tuple[TensorHeader, ...], source: str
+    ) -> dict[str, Any]:
+        return {
+            "module": "double@1.0.0",
+            "candidates": [
+                {"name": "nas", "chosen": True, "score_ms": 4.0, "parts": {"run_ms": 3.0}},
+                {"name": "pi", "local": True, "score_ms": 9.0, "parts": {"run_ms": 9.0}},
+            ],
+            "excluded": [{"name": "mac", "reason": "draining"}],
+        }
+
+    def status(self) -> dict[str, Any]:
+        return {"name": self.name, "caps": ["cpu", "nn"], "uptime_s": 90.0, "memory_bytes": 1 << 20}
+
+    def peers(self) -> list[dict[str, Any]]:
+        load = {"wait_ms": 1.5, "in_flight": 2, "draining": False, "held": 3, "warm": 1}
+        return [
+            {"name": "nas", "short": "D5TQ7RA", "rtt_ms": 0.4, "caps": ["cpu"], "load": load}
+            | {"state": "alive", "state_for_s": 5.0, "address": "10.0.0.2:6174"},
+            {"name": "mac", "short": "V2HQ6MZ", "rtt_ms": None, "caps": [], "load": None}
+            | {"state": "suspect", "state_for_s": 4.0, "address": "10.0.0.3:6174"},
+        ]
+
+    async def modules(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "double", "version": "1.0.0", "module": "11" * 32, "publisher": "lab"}
+            | {"size": 1234, "held_by": ["fake", "nas"], "warm_at": ["nas"]}
+        ]
+
+    async def publish(self, data: bytes, weights: list[bytes], replicas: int) -> dict[str, Any]:
+        return {
+            "name": "double",
+            "version": "1.0.0",
+            "module": "11" * 32,
+            "size": len(data),
+            "publisher": "lab",
+            "name_record_kept_by": 2,
+            "tried_here": "ready",
+            "replicas": [{"name": "nas", "ok": True, "detail": f"{len(weights)} weights"}],
+        }
+
+    async def invite(self, uses: int, ttl_s: int, roles: str) -> dict[str, Any]:
+        return {"invite": "mesh1-abc", "expires_at": 1_900_000_000, "uses": uses, "role": roles}
+
+    def trust_list(self) -> list[dict[str, Any]]:
+        return [{"name": "lab", "key": "K", "short": "P7K2M4Q", "by": "mesh"}]
+
+    def trust_add(self, key: str, name: str) -> dict[str, Any]:
+        if key == "bad":
+            raise MeshnodeError("not a key")
+        return {"name": name, "key": key, "short": key[:7]}
