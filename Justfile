@@ -1,0 +1,48 @@
+# `just` lists the recipes; `just check` is what a change must pass.
+
+set positional-arguments
+
+export PATH := justfile_directory() / ".venv/bin" + ":" + parent_directory(just_executable()) + ":" + env("PATH")
+
+[private]
+default:
+    @just --list --unsorted
+
+# Install the project and its development tools into .venv
+setup:
+    python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]'
+
+# A real mesh on this machine: six processes, real inference, real faults
+demo *args:
+    meshnode demo {{args}}
+
+# Unit, property, simulation, house and integration tests
+test *args:
+    python -m pytest {{args}}
+
+# Style, types and floors: seconds
+lint:
+    ruff format --check . && ruff check . && mypy && lint-imports
+
+# Format, and fix what can be fixed
+fmt:
+    ruff format . && ruff check --fix .
+
+# Everything a change must pass
+check: lint test
+
+# The slow simulations too
+sim:
+    python -m pytest -m "slow or not slow" tests/sim
+
+# Rebuild the guests with ziglang and compare them with the committed ones
+guests:
+    python -m pip install -q -e '.[guests]' && python guests/build.py --check
+
+# Rewrite tests/vectors and docs/errors.md from the code; the diff is the review
+generate:
+    python -m tests.vectors.write && python -m tests.house.write_docs
+
+# Timings as ratios against baselines of the same minute; never part of check
+bench *args:
+    python -m tests.bench {{args}}
