@@ -14,6 +14,10 @@ from meshnode.wire.messages import MemberUpdate
 RTT_GAIN = 0.2
 """Weight of the newest sample in the moving average of a member's round trip."""
 
+RTT_JUMP_MAX = 4.0
+"""One sample counts as this many times the average at most: an ack that a stopped process sends
+seconds late says nothing of the link, while a link that became slow shows within a few acks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
@@ -99,7 +103,8 @@ class MemberTable:
         member = self._members.get(node_id)
         if member is not None:
             old_ms = sample_ms if member.rtt_ms is None else member.rtt_ms
-            rtt_ms = old_ms + RTT_GAIN * (sample_ms - old_ms)
+            counted_ms = min(sample_ms, old_ms * RTT_JUMP_MAX)
+            rtt_ms = old_ms + RTT_GAIN * (counted_ms - old_ms)
             self._members[node_id] = replace(member, rtt_ms=rtt_ms)
 
     def next_deadline(self) -> float | None:

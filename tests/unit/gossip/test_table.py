@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.table import MemberTable
 from meshnode.ids import Address, Contact
@@ -114,6 +116,8 @@ def test_round_trips_are_averaged_and_belong_to_an_address() -> None:
     table.note_rtt(ANN.node_id, 10.0)
     table.note_rtt(ANN.node_id, 20.0)
     assert table.get(ANN.node_id).rtt_ms == 12.0  # type: ignore[union-attr]
+    table.note_rtt(ANN.node_id, 9_000.0)  # a process that was stopped for nine seconds
+    assert table.get(ANN.node_id).rtt_ms == pytest.approx(19.2)  # type: ignore[union-attr]
     table.note_rtt(BOB.node_id, 1.0)  # a stranger's ack changes nothing
     table.apply(replace(update(MOVED, ALIVE, 2)), 1.0)
     assert table.get(ANN.node_id).rtt_ms is None  # type: ignore[union-attr]
