@@ -48,7 +48,6 @@ class Stage:
         self.nodes: dict[str, Proc] = {}
         self.seed: Proc
         self.sha256 = ""
-        self.placed: Counter[str] = Counter()
         self.reference = load_reference()
 
     # ------------------------------------------------------------------ act 1
@@ -60,9 +59,12 @@ class Stage:
         self.seed = play.add("seed", "bootstrap", "--listen", "127.0.0.1:0")
         play.start(self.seed)
         play.wait_ready(self.seed)
-        first = self._add("n1", "--new-mesh", "demo")
+        founding = ("--new-mesh", "demo")
+        first = self._add("n1", *founding)
         play.start(first)
         play.wait_ready(first)
+        # A later act may kill and restart it; a mesh is founded once.
+        first.arguments = first.arguments[: -len(founding)]
         with play.client(first) as client:
             invite = client.invite(uses=len(WORKERS), ttl=600.0)["invite"]
         joiners = [
@@ -164,7 +166,6 @@ class Stage:
         """Requests submitted at a node that cannot run them are answered, all of them right."""
         account = self._stream(self.scale.requests)
         self._expect_all(account, self.scale.requests)
-        self.placed = account.by_node
         if set(account.by_node) & set(NO_NN):
             raise DemoFailed("a node without cap nn ran the module")
         if len(account.by_node) < 2:
@@ -184,23 +185,23 @@ class Stage:
 
     def kill(self) -> list[str]:
         """`kill -9` of the busiest node in the middle of a stream: nobody notices."""
-        victim = self.placed.most_common(1)[0][0]
-        if victim == "n1":  # n1's user publishes in a later act; the next busiest will do
-            victim = next(name for name, _ in self.placed.most_common() if name != "n1")
         once = threading.Lock()
         at = self.scale.kill_stream // 3
+        killed: list[tuple[str, int]] = []
 
         def on_progress(done: int, by_node: Counter[str]) -> None:
             if done >= at and once.acquire(blocking=False):
-                self.playground.kill(self.nodes[victim])
+                killed.append(by_node.copy().most_common(1)[0])
+                self.playground.kill(self.nodes[killed[0][0]])
 
         account = self._stream(self.scale.kill_stream, on_progress)
         self._expect_all(account, self.scale.kill_stream)
+        victim, share = killed[0]
         if self.nodes[victim].running:
             raise DemoFailed("the victim lives")
         return [
-            f"kill -9 of {victim} after {at} of {self.scale.kill_stream} requests: 0 failed, "
-            f"{account.retried} placed again elsewhere",
+            f"kill -9 of {victim}, the busiest ({share} of the stream's first {at}), of "
+            f"{self.scale.kill_stream}: 0 failed, {account.retried} placed again elsewhere",
             "then: " + _shares(account.by_node),
         ]
 
