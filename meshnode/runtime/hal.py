@@ -53,7 +53,7 @@ class Hal:
         """Time spent in onnxruntime; whoever reads it subtracts what it was before."""
 
     def begin(self, deadline: float) -> None:
-        """A call into the guest begins; it must be over at `deadline` (`perf_counter()` time)."""
+        """A call into the guest begins; it must be over at `deadline` (the ticker's time)."""
         self._deadline = deadline
         self._log_lines = 0
         self.fault = None

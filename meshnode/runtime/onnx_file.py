@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -114,7 +113,7 @@ class _Trial:
 
     def __init__(self, session: ModelSession) -> None:
         self._session = session
-        self._deadline = perf_counter() + TRIAL_S_MAX
+        self._deadline = session.deadline_in(TRIAL_S_MAX)
         self._open_size = 1
         self.inputs: list[np.ndarray] = []
         self.answers: list[np.ndarray] | None = None

@@ -1,7 +1,6 @@
 """One guest instance under its limits. A guest that traps is thrown away; nothing is reused."""
 
 from dataclasses import dataclass
-from time import perf_counter
 
 from wasmtime import Engine, Module
 
@@ -72,7 +71,7 @@ class Sandbox:
         instance = self._instance
         assert instance is not None, "the sandbox was closed"
         run_s = self.limits.run_ms / 1000
-        self._hal.begin(perf_counter() + run_s)
+        self._hal.begin(self._ticker.now() + run_s)
         self._ticker.enter()
         try:
             return instance.call(name, *args, ticks=self._ticker.ticks(run_s))
@@ -112,7 +111,7 @@ class Sandbox:
 
     def _start(self) -> None:
         run_s = self.limits.run_ms / 1000
-        self._hal.begin(perf_counter() + run_s)
+        self._hal.begin(self._ticker.now() + run_s)
         self._ticker.enter()
         try:
             self._instance = Instance(

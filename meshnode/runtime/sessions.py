@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,14 +73,18 @@ class ModelSession:
         self._input_names = [t.name for t in self.inputs]
         self._output_names = [t.name for t in self.outputs]
 
+    def deadline_in(self, seconds: float) -> float:
+        """Return the deadline for `run` that lies so far ahead."""
+        return self._ticker.now() + seconds
+
     def run(self, inputs: Sequence[np.ndarray], deadline: float) -> list[np.ndarray]:
         """Return the outputs in order; inputs in order too.
 
-        `deadline` is in `perf_counter()` time; a run that passes it is told to stop, which
+        `deadline` is in the ticker's time; a run that passes it is told to stop, which
         happens between two operators. Raises TimeLimit or ModelFailed.
         """
         options = ort.run_options()
-        if perf_counter() >= deadline:
+        if self._ticker.now() >= deadline:
             raise _late()
         self._ticker.enter()
         key = self._ticker.watch(deadline, lambda: setattr(options, "terminate", True))

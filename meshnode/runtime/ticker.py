@@ -3,18 +3,48 @@
 wasmtime compares a counter, the epoch, at every loop and call of a guest; somebody has to move it.
 A thread does, only while a guest runs, and for a moment longer so that the next request need not
 wake it. onnxruntime knows nothing of epochs: its runs are told to terminate from the same thread.
+
+Its time stands still while the whole process does (a suspended laptop, a frozen virtual machine):
+a guest is not guilty of time in which nothing ran.
 """
 
 import threading
 from collections.abc import Callable
 from itertools import count
 from math import ceil
-from time import perf_counter
+from time import perf_counter, process_time
 
 _LINGER_S = 0.05
 """Ticking goes on this long after the last guest: a busy node never wakes the thread."""
 _IDLE_S = 30.0
 """A thread that has nothing to do for this long ends; the next run starts another."""
+FREEZE_S_MIN = 0.02
+"""A wake-up that is later than this is asked for its reason: busy, or frozen."""
+
+
+class RunClock:
+    """Wall time without the time in which this process was frozen. Pure; one thread advances it."""
+
+    def __init__(self) -> None:
+        self.frozen_s = 0.0
+        """What has to be taken from wall time so far."""
+        self._wall_s = 0.0
+        self._cpu_s = 0.0
+
+    def start(self, wall_s: float, cpu_s: float) -> None:
+        """Begin to watch: what lies before does not count."""
+        self._wall_s, self._cpu_s = wall_s, cpu_s
+
+    def woken(self, wall_s: float, cpu_s: float, *, after_s: float) -> None:
+        """A sleep of `after_s` has ended: late and without CPU time used, it was a freeze.
+
+        CPU time is the process's: while a guest spins, it passes no slower than wall time, so a
+        guest cannot make its own clock stand still.
+        """
+        passed, used = wall_s - self._wall_s, cpu_s - self._cpu_s
+        if passed > after_s + FREEZE_S_MIN:
+            self.frozen_s += max(0.0, passed - max(after_s, used))
+        self._wall_s, self._cpu_s = wall_s, cpu_s
 
 
 class Ticker:
@@ -28,18 +58,23 @@ class Ticker:
         self._nap = threading.Event()
         self._running = 0
         self._ticking = False
-        self._started = perf_counter()
+        self._clock = RunClock()
+        self._started = self.now()
         self._done = 0
         """Ticks made since `_started`."""
         self._thread: threading.Thread | None = None
         self._keys = count()
         self._watched: dict[int, tuple[float, Callable[[], None]]] = {}
 
+    def now(self) -> float:
+        """Return the time in seconds that deadlines here are in: wall time less freezes."""
+        return perf_counter() - self._clock.frozen_s
+
     def ticks(self, seconds: float) -> int:
         """Return the epoch deadline, in ticks from now, of a call that may take this long."""
         # One more, because the tick at hand is already partly over; and those that are due by the
         # clock but late, which would otherwise be taken from this call's time.
-        late = int((perf_counter() - self._started) / self._tick_s) - self._done
+        late = int((self.now() - self._started) / self._tick_s) - self._done
         return ceil(seconds / self._tick_s) + 1 + (max(0, late) if self._ticking else 0)
 
     def enter(self) -> None:
@@ -49,7 +84,8 @@ class Ticker:
             if self._ticking:
                 return
             self._ticking = True
-            self._started, self._done = perf_counter(), 0
+            self._clock.start(perf_counter(), process_time())
+            self._started, self._done = self.now(), 0
             self._wake.set()
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -63,7 +99,7 @@ class Ticker:
             self._running -= 1
 
     def watch(self, deadline: float, stop: Callable[[], None]) -> int:
-        """Call `stop` from the ticking thread once `perf_counter()` passes `deadline`.
+        """Call `stop` from the ticking thread once `now()` passes `deadline`.
 
         Only between `enter` and `leave`. Returns the key for `unwatch`.
         """
@@ -88,7 +124,8 @@ class Ticker:
         last_busy = self._started
         while True:
             self._nap.wait(self._tick_s)
-            now = perf_counter()
+            self._clock.woken(perf_counter(), process_time(), after_s=self._tick_s)
+            now = self.now()
             # Late wake-ups are caught up with, so that ticks stay wall time on a busy machine.
             due = int((now - self._started) / self._tick_s)
             for _ in range(due - self._done):

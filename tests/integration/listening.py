@@ -18,7 +18,8 @@ from tests.unit.net.mesh import (
     says_yes,
 )
 
-QUICK = NetSettings(connect_timeout_s=2, handshake_timeout_s=0.2)
+QUICK = NetSettings(connect_timeout_s=5, handshake_timeout_s=5)
+"""Short of the defaults, and far above what a handshake takes on a machine with other work."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ from meshnode.cli.signals import stop_on_signals
 
 
 async def test_the_first_signal_asks_and_the_second_cancels() -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         async with stop_on_signals() as stopping:
             os.kill(os.getpid(), signal.SIGTERM)
             await stopping.wait()

@@ -32,7 +32,7 @@ class Talk:
         return await self.answer()
 
     async def answer(self) -> tuple[dict[str, Any], bytes]:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             (size,) = struct.unpack(">I", await self.exactly(4))
             fields = json.loads(await self.exactly(size))
             return fields, await self.exactly(fields["body"])

@@ -34,7 +34,7 @@ class Talk:
         await self.stream.send_all("\r\n".join([*lines, "", ""]).encode() + body)
 
     async def read(self, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while b"\r\n\r\n" not in self.buffer:
                 self.buffer += await self._more()
             head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
@@ -47,7 +47,7 @@ class Talk:
             return int(first.split()[1]), headers, body
 
     async def ended(self) -> bool:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             return await self.stream.receive_some(1) == b""
 
     async def _more(self) -> bytes:

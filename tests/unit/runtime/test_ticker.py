@@ -1,7 +1,11 @@
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from time import perf_counter
 
-from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.ticker import RunClock, Ticker
 
 TICK_S = 0.002
 
@@ -60,12 +64,68 @@ def test_what_is_watched_is_stopped_after_its_deadline() -> None:
     ticker = Ticker(lambda: None, tick_ms=2)
     stopped = threading.Event()
     ticker.enter()
-    deadline = perf_counter() + 0.02
+    deadline = ticker.now() + 0.02
     key = ticker.watch(deadline, stopped.set)
     assert stopped.wait(10)
-    assert perf_counter() >= deadline
+    assert ticker.now() >= deadline
     ticker.unwatch(key)
     spared = threading.Event()
-    ticker.unwatch(ticker.watch(perf_counter() + 0.01, spared.set))
+    ticker.unwatch(ticker.watch(ticker.now() + 0.01, spared.set))
     assert not spared.wait(0.05)
     ticker.leave()
+
+
+def test_a_freeze_of_the_process_is_nobodys_time() -> None:
+    clock = RunClock()
+    clock.start(100.0, 7.0)
+    clock.woken(100.005, 7.005, after_s=0.005)
+    clock.woken(100.015, 7.006, after_s=0.005)  # a little late: no matter why
+    assert clock.frozen_s == 0.0
+    clock.woken(160.015, 7.007, after_s=0.005)  # a laptop slept for a minute
+    assert abs(clock.frozen_s - 59.995) < 1e-6
+
+
+def test_a_guest_that_keeps_the_processor_busy_cannot_stop_its_clock() -> None:
+    clock = RunClock()
+    clock.start(100.0, 7.0)
+    clock.woken(100.4, 7.4, after_s=0.005)  # the ticking thread was starved, the guest was not
+    clock.woken(100.8, 8.2, after_s=0.005)  # two threads
+    assert clock.frozen_s < 1e-6
+    clock.woken(101.2, 8.3, after_s=0.005)  # it got a quarter of the processor
+    assert abs(clock.frozen_s - 0.3) < 1e-6
+
+
+def test_a_stopped_and_continued_process_gives_its_guest_the_whole_time(tmp_path: Path) -> None:
+    script = tmp_path / "frozen.py"
+    script.write_text(FROZEN)
+    child = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ticking\n"
+    child.send_signal(signal.SIGSTOP)
+    stopped_at = perf_counter()
+    while perf_counter() - stopped_at < 0.6:
+        pass
+    child.send_signal(signal.SIGCONT)
+    counted, waited = map(float, child.communicate(timeout=20)[0].split())
+    assert waited >= 0.7
+    assert counted < waited - 0.4
+
+
+FROZEN = """
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from time import perf_counter
+from meshnode.runtime.ticker import Ticker
+
+done = threading.Event()
+ticker = Ticker(lambda: None, tick_ms=5)
+ticker.enter()
+wall, own = perf_counter(), ticker.now()
+ticker.watch(own + 0.2, done.set)
+print("ticking", flush=True)
+assert done.wait(20)
+print(ticker.now() - own, perf_counter() - wall)
+"""
