@@ -73,6 +73,7 @@ class Building:
         self.mesh = mesh
         self.saved = recall(home.state_file)
         self.stopping = trio.Event()
+        self.mesh_changed = trio.Event()
         self.started_at = trio.current_time()
 
     async def build(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
@@ -275,6 +276,7 @@ class Building:
         self.membership.hear_load(record)
 
     def _member_changed(self, member: Member) -> None:
+        self.mesh_changed.set()
         self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
         if member.state is not MemberState.ALIVE:
             self.requests.on_doubt(member.contact.node_id)

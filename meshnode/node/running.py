@@ -20,6 +20,10 @@ from meshnode.wire.messages import Ack, Gossip, LoadRecord, Ping, PingRequest, R
 
 _log = logging.getLogger(__name__)
 SAVE_EVERY_S = 10.0
+"""The peer cache is written this often, and whenever the mesh has changed: a node that is killed
+a moment after it met its first peer must find it again."""
+SAVE_GATHER_S = 0.5
+"""Changes come in crowds; so much later one write holds them all."""
 REJOIN_EVERY_S = 5.0
 BOOTSTRAP_EVERY_S = 120.0
 NODE_RECORD_TTL_S = 3600
@@ -89,8 +93,11 @@ class Running:
 
     async def _keep_saved(self) -> None:
         while True:
-            await trio.sleep(SAVE_EVERY_S)
+            changed = self._parts.mesh_changed = trio.Event()
             await trio.to_thread.run_sync(self._save)
+            with trio.move_on_after(SAVE_EVERY_S):
+                await changed.wait()
+                await trio.sleep(SAVE_GATHER_S)
 
     async def _keep_pinned(self) -> None:
         """Hold and warm the pinned modules; one that is not there yet is tried again."""

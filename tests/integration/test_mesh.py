@@ -29,8 +29,10 @@ from meshnode.modules.pack import assemble, runner_manifest
 from meshnode.modules.signing import sign
 from meshnode.net.join import join
 from meshnode.node.membership_files import load_identity, save_admission
+from meshnode.node.memory import recall
 from meshnode.node.node import Node, Outcome
 from meshnode.node.opening import open_node
+from meshnode.node.running import SAVE_EVERY_S
 from meshnode.runtime.onnx_file import inspect_model
 from meshnode.runtime.tensors import from_arrays, to_arrays
 from meshnode.storage.state import write_secret
@@ -239,6 +241,14 @@ async def test_a_lost_node_costs_no_request(
             assert outcome.attempts[-1]["name"] == "b"
         with pytest.raises(MeshnodeError):
             await ask(c, "digits", {"images": image})
+
+
+async def test_whom_a_node_meets_is_on_disk_before_the_next_periodic_save(tmp_path: Path) -> None:
+    async with mesh_of(tmp_path, "a", "b") as mesh:
+        a, b = mesh.nodes
+        kept = home_dir(tmp_path / "a").state_file
+        await until(lambda: b.contact in recall(kept).contacts, timeout_s=SAVE_EVERY_S / 2)
+        assert recall(kept).port == a.contact.address.port
 
 
 @asynccontextmanager
