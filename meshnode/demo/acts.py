@@ -15,7 +15,7 @@ from meshnode.assets import asset
 from meshnode.client.client import Client
 from meshnode.demo import hostile
 from meshnode.demo.processes import DemoFailed, Playground, Proc, until
-from meshnode.demo.stream import Account, Reference, run_stream
+from meshnode.demo.stream import BURST, Account, Reference, run_stream
 from meshnode.errors import MeshnodeError
 from meshnode.identity.invites import Invite, encode, new_secret, parse
 
@@ -173,10 +173,10 @@ class Stage:
         if account.by_node["n3"] >= account.by_node.total() / 3:
             raise DemoFailed("the throttled node got as much as the others")
         right = self.reference.labels == self.reference.truth
-        used = [right[i % len(right)] for i in range(self.scale.requests)]
+        used = [right[self.reference.burst(i)] for i in range(self.scale.requests)]
         return [
-            f"{account.ok}/{self.scale.requests} answered at n4 (which cannot run it), all equal "
-            f"to onnxruntime's own answers; {np.mean(used):.1%} of the digits read correctly",
+            f"{account.ok}/{self.scale.requests} requests of {BURST} images answered at n4 (which "
+            f"cannot run it), all equal to onnxruntime's own; {np.mean(used):.1%} read correctly",
             f"p50 {account.percentile(50):.1f} ms  p95 {account.percentile(95):.1f} ms  "
             f"mean batch {np.mean(account.batches):.1f}  "
             f"beside the model {np.median(account.overhead_ms):.2f} ms a batch",
@@ -258,9 +258,10 @@ class Stage:
                     lines.append(f"{case.name}: {error.code} {error.message}")
                 else:
                     raise DemoFailed(f"{case.name}: nothing stopped it")
-                image = self.reference.images[:1]
-                answer = client.predict(MODULE, {"images": image}, source="guard", deadline=20.0)
-                if not self.reference.agrees(0, answer):
+                images = slice(0, 1)
+                asked = {"images": self.reference.images[images]}
+                answer = client.predict(MODULE, asked, source="guard", deadline=20.0)
+                if not self.reference.agrees(images, answer):
                     raise DemoFailed(f"after {case.name} the node answers wrongly")
         return [*lines, f"{len(lines)}/{len(lines)} refused or stopped; n1 served after each"]
 

@@ -219,8 +219,10 @@ def test_seed_and_sponsor_die_and_a_node_returns(mesh: Mesh) -> None:
     until(lambda: mesh.sees(mesh.b) == 2 and mesh.sees(mesh.d) == 2, "b returned")
     mesh.stream(requests=40)
     with mesh.play.client(mesh.b) as client:
-        image = mesh.reference.images[:1]
-        assert mesh.reference.agrees(0, client.predict("digits", {"images": image}))
+        images = slice(0, 1)
+        assert mesh.reference.agrees(
+            images, client.predict("digits", {"images": mesh.reference.images[images]})
+        )
 
 
 def publish(mesh: Mesh, parts: list[bytes]) -> dict[str, list[dict[str, object]]] | None:
