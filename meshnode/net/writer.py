@@ -58,7 +58,7 @@ class Writer:
             while self._mux.has_output:
                 if self._mux.outbound_bytes and self._mux.calls > 1:
                     await self._wait_for_room()
-                await self._send_all(self._seal())
+                await self._send_batch()
             self._on_empty()
             self._queued = trio.Event()
             self._parked = True
@@ -94,6 +94,11 @@ class Writer:
         self.sending_since = trio.current_time()
         await self._transport.wait_for_room()
         self.sending_since = inf
+
+    async def _send_batch(self) -> None:
+        """Send the next batch, unless all that waited was given up meanwhile."""
+        if self._mux.has_output:
+            await self._send_all(self._seal())
 
     async def _send_all(self, data: memoryview) -> None:
         self.sending_since = trio.current_time()

@@ -86,7 +86,11 @@ class Outbox:
         (self._bulk if outgoing.started else self._small).remove(outgoing)
 
     def next_batch(self) -> tuple[list[Buffer], list[int]]:
-        """Return the plaintexts of the next records, and the messages that end with them."""
+        """Return the plaintexts of the next records, and the messages that end with them.
+
+        Only when something waits: an empty record is against the protocol.
+        """
+        assert self, "nothing waits to be sent"
         pieces: list[Buffer] = []
         ended: list[int] = []
         size = 0
