@@ -273,7 +273,7 @@ def test_a_module_with_one_bit_flipped_runs_or_is_refused(node: Node) -> None:
     whole = dist("echo")
     rng = Random(20)
     ran = 0
-    for _ in range(24):  # each that is valid costs a compilation; fuzz tries more
+    for _ in range(10):  # each that is valid costs a compilation; fuzz tries more
         bit = rng.randrange(64, len(whole) * 8)
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
@@ -284,7 +284,7 @@ def test_a_module_with_one_bit_flipped_runs_or_is_refused(node: Node) -> None:
         ran += 1
         asked(loaded)
         loaded.close()
-    assert ran < 24
+    assert ran < 10
 
 
 def test_a_strange_name_is_shown_and_not_obeyed(node: Node) -> None:
