@@ -189,6 +189,13 @@ LIES = {
         "(i32.store offset=16 (local.get $out) (i32.const 0)) i32.const 0",
         ModuleFailed,
     ),
+    "a shape without elements that no array can have": (
+        "(i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const -1))"
+        "(i32.store (i32.const 1032) (i32.const -1)) (i32.store (local.get $out) (i32.const 1024))"
+        "(i32.store offset=4 (local.get $out) (i32.const 3))"
+        "(i32.store offset=16 (local.get $out) (i32.const 0)) i32.const 0",
+        ModuleFailed,
+    ),
     "a type that is none": (
         "(i32.store8 offset=8 (local.get $out) (i32.const 99)) i32.const 0",
         ModuleFailed,
@@ -203,7 +210,9 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_an_answer_that_is_not_what_was_promised_fails(node: Node, lie: str) -> None:
     body, error = LIES[lie]
-    loaded = node.load(wat(INFER.format(body=body)), limited(abi="infer"))
+    rank = 3 if "no array" in lie else 2
+    y = TensorSpec(name="y", dtype="float32", shape=(-1, 4) if rank == 2 else (-1,) * rank)
+    loaded = node.load(wat(INFER.format(body=body)), limited(abi="infer", outputs=(y,)))
     for _ in range(2):
         found = failed(loaded)
         assert isinstance(found, error), found

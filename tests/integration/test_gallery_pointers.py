@@ -214,6 +214,7 @@ def test_infer_s_sizes_cannot_be_made_to_wrap(node: Node, switchboard: LoadedMod
         ([1, 4], 2**32 - 1),
         ([1, 2**30], 0),
         ([4, 2**30, 4, 2**30], 64),
+        ([0, 2**32 - 1, 2**32 - 1, 2**32 - 1], 0),
     ):
         assert infer(dims, size) == Errno.INVALID_ARGUMENT, (dims, size)
     for rank in (17, 2**31, 2**32 - 1):
