@@ -25,6 +25,7 @@ from meshnode.runtime.abi import (
 from meshnode.runtime.binding import NoMemory
 from meshnode.runtime.hal import Record
 from meshnode.runtime.sandbox import Sandbox
+from meshnode.wire.arrays import holdable
 from meshnode.wire.limits import KIB, RANK_MAX
 
 ALIGN = 64
@@ -220,7 +221,7 @@ class InferAbi:
                 f"the guest answered '{spec.name}' as {describe(dtype, shape)}",
                 because=[f"its metadata promises {spec}"],
             )
-        if prod(shape) * ITEM_BYTES[dtype] != size:
+        if prod(shape) * ITEM_BYTES[dtype] != size or not holdable(shape, ITEM_BYTES[dtype]):
             raise ModuleFailed(
                 f"the guest answered '{spec.name}' with {size} bytes for {describe(dtype, shape)}"
             )

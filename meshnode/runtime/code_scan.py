@@ -21,6 +21,10 @@ LOCALS_MAX = 2_000
 BLOCKS_MAX = 500_000
 """In the whole module; each costs this scan half a microsecond."""
 _TABLE_MAX = 65_536
+PARTS_MAX = 500_000
+"""Branch tables and their targets, types of `select`, groups of locals and `memory.grow`s in the
+whole module: 8 MiB of nothing else would keep this scan busy, and the interpreter locked, for four
+seconds. The code of a large interpreter has a tenth of it."""
 
 _LEB = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
 _PLAIN = b"|".join(
@@ -84,11 +88,12 @@ def scan_code(payload: memoryview, functions: int) -> tuple[Body, ...]:
 
 
 class _Scanner:
-    """Holds the running count of blocks."""
+    """Holds the running counts of what costs time here."""
 
     def __init__(self, payload: memoryview) -> None:
         self._payload = payload
         self._blocks = 0
+        self._parts = 0
 
     def body(self, index: int, start: int, end: int) -> Body:
         position = self._skip_locals(index, start, end)
@@ -110,6 +115,7 @@ class _Scanner:
                     break
             elif kind == "grow":
                 grows.append(token.start())
+                self._count_parts(1)
             else:
                 position = self._skip_vector(position, end, extra=kind == "br_table")
         if position != end:
@@ -126,10 +132,20 @@ class _Scanner:
         if self._blocks > BLOCKS_MAX:
             raise MalformedModule(f"the module has more than {BLOCKS_MAX} blocks")
 
+    def _count_parts(self, more: int) -> None:
+        self._parts += more
+        if self._parts > PARTS_MAX:
+            raise MalformedModule(
+                f"the module has more than {PARTS_MAX} branch targets, groups of locals "
+                "and growths of memory"
+            )
+
     def _skip_locals(self, index: int, start: int, end: int) -> int:
         reader = Reader(self._payload[start:end], "code")
         total = 0
-        for _ in range(reader.count(LOCALS_MAX, f"groups of locals in function {index}")):
+        groups = reader.count(LOCALS_MAX, f"groups of locals in function {index}")
+        self._count_parts(groups)
+        for _ in range(groups):
             total += reader.u32()
             reader.byte()
         if total > LOCALS_MAX:
@@ -141,7 +157,9 @@ class _Scanner:
     def _skip_vector(self, position: int, end: int, *, extra: bool) -> int:
         """Return where a vector of numbers ends; a branch table has a default label more."""
         reader = Reader(self._payload[position:end], "code")
-        for _ in range(reader.count(_TABLE_MAX, "entries in a branch table") + extra):
+        entries = reader.count(_TABLE_MAX, "entries in a branch table") + extra
+        self._count_parts(entries + 1)
+        for _ in range(entries):
             reader.u32()
         return position + reader.position
 

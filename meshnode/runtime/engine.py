@@ -13,7 +13,7 @@ from pathlib import Path
 from wasmtime import Config, Engine
 
 STACK_BYTES_MAX = 512 * 1024
-"""Of a guest; worker threads have 8 MiB, on some systems 512 KiB more than this."""
+"""Of a guest. A thread that has less hands the call to one that has more: see `stack`."""
 
 _SWITCHES: dict[str, bool | int] = {
     "epoch_interruption": True,

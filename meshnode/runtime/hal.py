@@ -29,6 +29,7 @@ from meshnode.runtime.abi import (
 from meshnode.runtime.binding import GuestMemory, HostCall, HostImport
 from meshnode.runtime.providers import detect_caps as detect_caps
 from meshnode.runtime.sessions import ModelSession, ModelTensor, Sessions
+from meshnode.wire.arrays import holdable
 from meshnode.wire.limits import RANK_MAX, TENSORS_MAX
 
 _log = logging.getLogger("meshnode.guest")
@@ -78,7 +79,9 @@ class Hal:
             except MeshnodeError as error:
                 self.fault = error
             except Exception as error:  # nothing may be raised into the binding
-                _log.exception("host function failed for %s", self._name)
+                self._log_lines += 1
+                if self._log_lines <= self._log_lines_max:  # a guest may call for ever
+                    _log.exception("host function failed for %s", self._name)
                 self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
             return Errno.RUNTIME_ERROR
 
@@ -191,7 +194,7 @@ def read_array(memory: GuestMemory, record: Record, tensor: ModelTensor) -> np.n
     dims: list[int] = np.frombuffer(raw_dims.tobytes(), np.uint32).tolist()
     item = ITEM_BYTES[tensor.dtype]
     # Python's integers: a product of u32s would wrap in any fixed width.
-    if prod(dims) * item != size:
+    if prod(dims) * item != size or not holdable(dims, item):
         return None
     if tensor.dtype == "bool":
         # Bytes other than 0 and 1 are undefined behaviour in what reads them.
@@ -205,22 +208,24 @@ def read_array(memory: GuestMemory, record: Record, tensor: ModelTensor) -> np.n
 
 
 def write_arrays(memory: GuestMemory, records: memoryview, arrays: list[np.ndarray]) -> int:
-    """Copy results to where the guest's records point, or say in them how much room it takes."""
+    """Copy results to where the guest's records point, or say in them how much room it takes.
+
+    Nothing is written before everything is known to have its place.
+    """
+    given: list[Record] = [RECORD.unpack_from(records, RECORD.size * i) for i in range(len(arrays))]
+    fits = all(a.ndim <= r[1] and a.nbytes <= r[4] for r, a in zip(given, arrays, strict=True))
     places = []
-    for i, array in enumerate(arrays):
-        record: Record = RECORD.unpack_from(records, RECORD.size * i)
-        places.append((record, array, array.ndim <= record[1] and array.nbytes <= record[4]))
-    fits = all(ok for _, _, ok in places)
-    for i, (record, array, _) in enumerate(places):
+    for record, array in zip(given, arrays, strict=True) if fits else ():
+        dims, data = memory.slice(record[0], 4 * array.ndim), memory.slice(record[3], array.nbytes)
+        if dims is None or data is None:
+            return Errno.INVALID_ARGUMENT
+        places.append((dims, data, array))
+    for dims, data, array in places:
+        dims[:] = np.array(array.shape, np.uint32).view(np.uint8)
+        if array.nbytes:
+            data[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for i, (record, array) in enumerate(zip(given, arrays, strict=True)):
         dims_pointer, _, _, data_pointer, _ = record
-        if fits:
-            dims = memory.slice(dims_pointer, 4 * array.ndim)
-            data = memory.slice(data_pointer, array.nbytes)
-            if dims is None or data is None:
-                return Errno.INVALID_ARGUMENT
-            dims[:] = np.array(array.shape, np.uint32).view(np.uint8)
-            if array.nbytes:
-                data[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         number = TENSOR_TYPES[array.dtype.name]
         RECORD.pack_into(
             records, RECORD.size * i, dims_pointer, array.ndim, number, data_pointer, array.nbytes

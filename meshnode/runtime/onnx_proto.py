@@ -117,6 +117,9 @@ class _Walker:
             if self._fields > FIELDS_MAX:
                 raise UnreadableModel(f"the model has more than {FIELDS_MAX} fields")
             key, position = self._varint(position, end)
+            if key >> 32:
+                # Some parsers keep the low 32 bits, and would find another field than we do.
+                raise _not_onnx(f"a field's number before byte {position} exceeds 32 bits")
             wire = key & 7
             if wire == _VARINT:
                 value, stop = self._varint(position, end)

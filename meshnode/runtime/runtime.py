@@ -31,6 +31,7 @@ from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.self_test import check_self_tests
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
+from meshnode.runtime.stack import with_room
 from meshnode.runtime.ticker import Ticker
 from meshnode.wire.arrays import header
 
@@ -107,7 +108,7 @@ class Runtime:
                 ticker=self._ticker,
                 log_lines_max=settings.log_lines_max,
             )
-            loaded.start()
+            with_room(loaded.start)
             loaded.held = held.pop_all()
         return loaded
 
@@ -179,6 +180,9 @@ class LoadedModule:
         """
         if self._closed:
             raise ValueError("the module was closed")
+        return with_room(lambda: self._run(requests))
+
+    def _run(self, requests: Sequence[Arrays]) -> RunResult:
         started = perf_counter()
         model_us = self._model_us
         outcomes: list[Outcome] = [ModuleFailed("not run")] * len(requests)

@@ -36,6 +36,7 @@ ALIGN = 8
 NPY_HEAD_BYTES_MAX = 10_000
 """numpy's own bound for a header that is evaluated (`max_header_size`)."""
 _BY_DESCRIPTION = {description: name for name, (description, _, _) in DTYPES.items()}
+_ADDRESSES = 2**63
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -45,10 +46,19 @@ def header(name: str, dtype: str, shape: Sequence[int]) -> TensorHeader:
         raise UnreadableInput(
             f"tensor '{name}' has the unknown dtype '{dtype}'", because=[f"known: {_known()}"]
         )
-    if len(shape) > RANK_MAX or any(d < 0 for d in shape):
+    wrong = len(shape) > RANK_MAX or any(d < 0 for d in shape)
+    if wrong or not holdable(shape, DTYPES[dtype][2]):
         raise UnreadableInput(f"tensor '{name}' has the impossible shape {list(shape)}")
     size = math.prod(shape) * DTYPES[dtype][2]
     return TensorHeader(name=name, dtype=dtype, shape=tuple(shape), size=size)
+
+
+def holdable(shape: Sequence[int], item_bytes: int) -> bool:
+    """Return whether numpy can have an array of this shape.
+
+    One without elements may still be too large: beside a 0 the other sizes count as they are.
+    """
+    return math.prod(size for size in shape if size) * item_bytes < _ADDRESSES
 
 
 def padded(size: int) -> int:
@@ -81,6 +91,8 @@ def split_body(headers: Sequence[TensorHeader], body: Buffer) -> list[memoryview
         raise WrongShape(f"{len(body)} bytes of tensors came, {body_bytes(headers)} were announced")
     view, start, views = memoryview(body), 0, []
     for head in headers:
+        if not holdable(head.shape, DTYPES[head.dtype][2]):
+            raise WrongShape(f"tensor '{head.name}' is too large: {list(head.shape)}")
         views.append(view[start : start + head.size])
         start += padded(head.size)
     return views

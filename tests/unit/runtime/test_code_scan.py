@@ -2,7 +2,7 @@ import pytest
 from wasmtime import wat2wasm
 
 from meshnode.errors import MalformedModule
-from meshnode.modules.sections import iter_sections
+from meshnode.modules.sections import iter_sections, leb
 from meshnode.runtime.code_scan import Body, scan_code
 
 EVERYTHING = """(module (memory 1) (table 4 funcref) (elem $e func $f) (data $d "abc")
@@ -68,6 +68,23 @@ def test_many_locals_are_refused() -> None:
     scan(f"(module (func (local {'i32 ' * 2000})))")
     with pytest.raises(MalformedModule, match="2001 locals"):
         scan(f"(module (func (local {'i32 ' * 1000} {'i64 ' * 1001})))")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        leb(2000) + b"\0\x7f" * 2000 + b"\x0b",
+        b"\0" + (b"\x41\0\x0e" + leb(60_000) + b"\0" * 60_001) + b"\x0b",
+        b"\0" + (b"\x1c" + leb(60_000) + b"\x7f" * 60_000) + b"\x0b",
+        b"\0" + b"\x41\0\x40\0\x1a" * 40_000 + b"\x0b",
+    ],
+    ids=["locals", "branches", "selects", "growths"],
+)
+def test_what_would_take_long_to_look_through_is_refused(body: bytes) -> None:
+    few, many = leb(2) + (leb(len(body)) + body) * 2, leb(300) + (leb(len(body)) + body) * 300
+    scan_code(memoryview(few), 2)
+    with pytest.raises(MalformedModule, match="more than 500000 branch targets"):
+        scan_code(memoryview(many), 300)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from meshnode.errors import UnreadableInput, WrongShape, WrongTensors
 from meshnode.wire import arrays
 from meshnode.wire.limits import RANK_MAX
+from meshnode.wire.tensor import TensorHeader
 
 SHAPES = [(), (0,), (5,), (2, 3), (2, 0, 3), (1, 2, 3, 2)]
 
@@ -121,3 +122,16 @@ def test_headers_refuse_what_cannot_be() -> None:
         arrays.header("x", "object", (1,))
     with pytest.raises(UnreadableInput, match="impossible"):
         arrays.header("x", "int8", (-1,))
+
+
+@pytest.mark.parametrize("shape", [(0, 2**31, 2**31, 2**31), (2**31, 2**31, 4, 0, 1)])
+def test_a_shape_without_elements_may_still_be_too_large(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"too big|cannot reshape"):
+        np.zeros(0, np.float32).reshape(shape)
+    with pytest.raises(UnreadableInput, match="impossible shape"):
+        arrays.header("x", "float32", shape)
+    head = TensorHeader(name="x", dtype="float32", shape=shape, size=0)
+    with pytest.raises(WrongShape, match="'x' is too large"):
+        arrays.split_body([head], b"")
+    assert arrays.holdable((0, 2**31, 2**29), 4)
+    assert np.zeros(0, np.float32).reshape((0, 2**31, 2**29)).size == 0
