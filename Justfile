@@ -35,6 +35,14 @@ check: lint test
 sim:
     python -m pytest -m "slow or not slow" tests/sim
 
+# Hostile input by the million, minutes of it: `just fuzz`, `just fuzz --count 100000 hostcalls`
+fuzz *args:
+    python -m tests.fuzz.long {{args}}
+
+# Resident memory over 10^5 requests, 10^4 traps, 100 loads and unloads: two minutes
+soak:
+    python -m tests.bench soak
+
 # Rebuild the guests with ziglang and compare them with the committed ones
 guests:
     python -m pip install -q -e '.[guests]' && python guests/build.py --check

@@ -19,6 +19,7 @@ BENCHES = {
     "channel": "sealed calls against plain TCP, between two processes",
     "predict": "a predict at a warm node, here and remote, against onnxruntime",
     "fetch": "a module fetched by its hash, against a plain TCP copy",
+    "soak": "resident memory over 10^5 requests, 10^4 traps, 100 loads and unloads",
     "demo": "wall time of meshnode demo",
 }
 """Each bench is a file here whose `rows` yields its figures."""

@@ -1,0 +1,1 @@
+"""Long fuzzing, apart from the default tests: `python -m tests.fuzz.long` or `just fuzz`."""
