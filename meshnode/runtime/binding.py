@@ -26,12 +26,14 @@ from wasmtime import (
     WasmtimeError,
 )
 
-from meshnode.runtime.abi import DENIED_EXPORT, PAGE_BYTES, U32_MASK, Signature
+from meshnode.runtime.abi import DENIED_EXPORT, PAGE_BYTES, U32_MASK, U64_MASK, Signature
 from meshnode.runtime.guest_types import TABLE_ELEMENTS_MAX
 
 HostCall = Callable[..., int | None]
 """Takes the guest's memory (None if it has none yet) and the arguments as unsigned numbers."""
 _VALUE_TYPES = {0x7F: ValType.i32, 0x7E: ValType.i64, 0x7D: ValType.f32, 0x7C: ValType.f64}
+_MASKS = {0x7F: U32_MASK, 0x7E: U64_MASK}
+"""Host functions take no floats."""
 
 
 class GuestTrap(Exception):
@@ -53,6 +55,8 @@ class HostImport:
 
     signature: Signature
     call: HostCall
+    ends: bool = False
+    """The guest must not go on after this call (`proc_exit`)."""
 
 
 class GuestMemory:
@@ -123,7 +127,7 @@ class Instance:
         linker = Linker(engine)
         for (module_name, name), host in imports.items():
             linker.define_func(
-                module_name, name, _func_type(host.signature), self._wrap(host.call), True
+                module_name, name, _func_type(host.signature), self._wrap(host), True
             )
         try:
             exports = linker.instantiate(self._store, module).exports(self._store)
@@ -169,13 +173,20 @@ class Instance:
         self._functions = {}
         self._store.close()
 
-    def _wrap(self, call: HostCall) -> Callable[..., int | None]:
+    def _wrap(self, host: HostImport) -> Callable[..., int | None]:
+        call = host.call
+        masks = [_MASKS[t] for t in host.signature.params]
+
         def host_call(caller: Caller, *args: int) -> int | None:
             if self._memory is None:  # called from the start function, before exports are known
                 memory = caller.get("memory")
                 if isinstance(memory, Memory):
                     self._memory = GuestMemory(memory, self._store)
-            return call(self._memory, *[a & U32_MASK for a in args])
+            if host.ends:
+                # To raise here could stop another thread's guest instead. A compiler has put a
+                # trap after this call; a guest without one is stopped at its next call or loop.
+                self._store.set_epoch_deadline(0)
+            return call(self._memory, *[a & mask for a, mask in zip(args, masks, strict=True)])
 
         return host_call
 

@@ -7,7 +7,7 @@ reason and not with the status the guest makes of it. `docs/guest-abi.md` is the
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from time import perf_counter
 
@@ -22,13 +22,20 @@ from meshnode.runtime.abi import (
     LOG_LINE_BYTES_MAX,
     MODEL_NAME_BYTES_MAX,
     MODELS_OPEN_MAX,
+    NN_MODULE,
     RECORD,
     TENSOR_TYPES,
+    WASI_MODULE,
     Errno,
 )
 from meshnode.runtime.binding import GuestMemory, HostCall, HostImport
+from meshnode.runtime.nn import NnHost
+from meshnode.runtime.nn_loader import Loader
 from meshnode.runtime.providers import detect_caps as detect_caps
+from meshnode.runtime.providers import with_interfaces as with_interfaces
 from meshnode.runtime.sessions import ModelSession, ModelTensor, Sessions
+from meshnode.runtime.wasi import WasiErrno, WasiHost, ends
+from meshnode.runtime.wasi_stdio import Stdio
 from meshnode.wire.limits import RANK_MAX, TENSORS_MAX
 
 _log = logging.getLogger("meshnode.guest")
@@ -39,7 +46,19 @@ _LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.WAR
 class Hal:
     """The host functions of one instance, with the models it may open."""
 
-    def __init__(self, name: str, caps: Caps, sessions: Sessions, *, log_lines_max: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        caps: Caps,
+        sessions: Sessions,
+        *,
+        log_lines_max: int,
+        loader: Loader | None = None,
+        stdio: Stdio | None = None,
+        now: Callable[[], float] = perf_counter,
+    ) -> None:
+        """`loader` is None unless the module may bring models of its own; `now` is the clock that
+        deadlines are in."""
         self._name = name
         self._caps = caps
         self._sessions = sessions
@@ -51,9 +70,28 @@ class Hal:
         """Why a model run failed in the call at hand; None if none did."""
         self.model_us = 0
         """Time spent in onnxruntime; whoever reads it subtracts what it was before."""
+        self._loader = loader
+        self._stdio = stdio or Stdio(seed=name.encode())
+        self._now = now
+        self.wasi: WasiHost | None = None
+        """None unless the guest imports WASI."""
+
+    @property
+    def exit_status(self) -> int | None:
+        """What a guest with WASI ended itself with; None if it did not."""
+        return self._stdio.exit_status
+
+    def close(self) -> None:
+        """The instance has ended: let go of what was opened for it. Twice is harmless."""
+        if self.wasi is not None:
+            self.wasi.finish()
+        if self._loader is not None:
+            self._loader.close()
 
     def begin(self, deadline: float) -> None:
         """A call into the guest begins; it must be over at `deadline` (the ticker's time)."""
+        if self.wasi is not None:
+            self.wasi.begin(deadline)
         self._deadline = deadline
         self._log_lines = 0
         self.fault = None
@@ -67,11 +105,30 @@ class Hal:
             "describe": self._describe,
             "infer": self._infer,
         }
-        return {
-            key: HostImport(IMPORTS[key].signature, self._guarded(calls[key[1]])) for key in wanted
-        }
+        wanted = tuple(wanted)
+        modules = {module for module, _ in wanted}
+        nn = self._nn_calls() if NN_MODULE in modules else {}
+        wasi = self._wasi_calls() if WASI_MODULE in modules else {}
+        found = {}
+        for key in wanted:
+            module, name = key
+            if module == WASI_MODULE:
+                call, stops = self._guarded(wasi[name], WasiErrno.IO), ends(name)
+            else:
+                call, stops = self._guarded(nn[name] if module == NN_MODULE else calls[name]), False
+            found[key] = HostImport(IMPORTS[key].signature, call, stops)
+        return found
 
-    def _guarded(self, call: HostCall) -> HostCall:
+    def _nn_calls(self) -> dict[str, HostCall]:
+        models = self._sessions if self._caps & Caps.NN else None
+        return NnHost(models, self._run_model, self._loader).calls()
+
+    def _wasi_calls(self) -> dict[str, HostCall]:
+        self.wasi = WasiHost(self._stdio, self._log_line, self._now)
+        self.wasi.begin(self._deadline)
+        return self.wasi.calls()
+
+    def _guarded(self, call: HostCall, failed: int = Errno.RUNTIME_ERROR) -> HostCall:
         def guarded(memory: GuestMemory | None, *args: int) -> int | None:
             try:
                 return call(memory, *args)
@@ -80,10 +137,10 @@ class Hal:
             except Exception as error:  # nothing may be raised into the binding
                 _log.exception("host function failed for %s", self._name)
                 self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
-            return Errno.RUNTIME_ERROR
+            return failed
 
-        # A function without a result must not return one, so logging is guarded by itself.
-        return call if call == self._write_log else guarded
+        # A function without a result must not return one, so these two guard themselves.
+        return call if call in (self._write_log, self.wasi and self.wasi.proc_exit) else guarded
 
     # ------------------------------------------------------------------ small ones
 
@@ -91,13 +148,16 @@ class Hal:
         return int(self._caps) & GUEST_MASK
 
     def _write_log(self, memory: GuestMemory | None, level: int, pointer: int, size: int) -> None:
+        text = memory.slice(pointer, min(size, LOG_LINE_BYTES_MAX)) if memory else None
+        self._log_line(level, b"" if text is None else text.tobytes())
+
+    def _log_line(self, level: int, text: bytes) -> None:
         self._log_lines += 1
-        if memory is None or self._log_lines > self._log_lines_max:
+        if not text or self._log_lines > self._log_lines_max:
             return
-        text = memory.slice(pointer, min(size, LOG_LINE_BYTES_MAX))
-        if text is not None and _log.isEnabledFor(severity := _LEVELS.get(level, logging.INFO)):
+        if _log.isEnabledFor(severity := _LEVELS.get(level, logging.INFO)):
             # Escaped: a guest must not forge lines or speak to a terminal.
-            line = text.tobytes().decode("utf-8", "replace").encode("unicode_escape").decode()
+            line = text.decode("utf-8", "replace").encode("unicode_escape").decode()
             _log.log(severity, "%s: %s", self._name, line)
 
     def _model_open(self, memory: GuestMemory | None, pointer: int, size: int) -> int:
@@ -169,12 +229,15 @@ class Hal:
             if array is None:
                 return Errno.INVALID_ARGUMENT
             arrays.append(array)
+        outputs = self._run_model(session, arrays)
+        return write_arrays(memory, records_out.data, outputs[:out_count])
+
+    def _run_model(self, session: ModelSession, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         started = perf_counter()
         try:
-            outputs = session.run(arrays, self._deadline)
+            return session.run(arrays, self._deadline)
         finally:
             self.model_us += round((perf_counter() - started) * 1e6)
-        return write_arrays(memory, records_out.data, outputs[:out_count])
 
 
 Record = tuple[int, int, int, int, int]

@@ -23,20 +23,25 @@ from meshnode.modules.sections import custom_section
 from meshnode.runtime.aot import AotCache
 from meshnode.runtime.calibrate import calibrate as calibrate
 from meshnode.runtime.calls import Abi, InferAbi, SeedAbi
+from meshnode.runtime.command import CommandAbi
 from meshnode.runtime.compiler import Compiler
 from meshnode.runtime.engine import make_engine
 from meshnode.runtime.hal import Hal
-from meshnode.runtime.preflight import preflight
+from meshnode.runtime.nn_loader import Loader
+from meshnode.runtime.preflight import allow, called_exports, preflight
 from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.self_test import check_self_tests
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.wasi_stdio import Stdio
 from meshnode.wire.arrays import header
 
 _log = logging.getLogger(__name__)
 Arrays = Mapping[str, np.ndarray]
 Outcome = dict[str, np.ndarray] | MeshnodeError
+SWITCHED = Caps.NN_LOAD | Caps.WASI
+"""Capabilities that a node has only if its operator says so."""
 
 
 @dataclass(slots=True)
@@ -82,6 +87,7 @@ class Runtime:
                 f"{manifest.name} needs the capability {', '.join(missing.names())}, "
                 "which this node does not have",
                 because=[f"this node has: {', '.join(self._caps.names())}"],
+                try_=allow(missing) if missing & SWITCHED else "",
             )
         settings = self._settings
         guest = preflight(
@@ -96,8 +102,9 @@ class Runtime:
                 engine=self._engine,
                 module=self._compiler.module(guest),
                 imports=tuple((i.module, i.name) for i in guest.imports),
-                exports=frozenset(guest.exports),
+                exports=frozenset(guest.exports) & called_exports(manifest.abi).keys(),
             )
+            may_load = (manifest.required | manifest.optional) & settings.caps_allowed & self._caps
             loaded = LoadedModule(
                 manifest,
                 compiled,
@@ -105,7 +112,8 @@ class Runtime:
                 caps=self._caps,
                 limits=effective(manifest.limits, settings),
                 ticker=self._ticker,
-                log_lines_max=settings.log_lines_max,
+                settings=settings,
+                cache=self._sessions if may_load & Caps.NN_LOAD else None,
             )
             loaded.start()
             loaded.held = held.pop_all()
@@ -140,8 +148,10 @@ class LoadedModule:
         caps: Caps,
         limits: Limits,
         ticker: Ticker,
-        log_lines_max: int,
+        settings: RuntimeSettings,
+        cache: SessionCache | None,
     ) -> None:
+        """`cache` opens models that the guest brings itself; None if it may not."""
         self.held = ExitStack()
         """Gives the sessions back when it is closed."""
         self._manifest = manifest
@@ -150,7 +160,8 @@ class LoadedModule:
         self._limits = limits
         self._ticker = ticker
         self._caps = caps
-        self._log_lines_max = log_lines_max
+        self._settings = settings
+        self._cache = cache
         self._hal: Hal | None = None
         self._sandbox: Sandbox | None = None
         self._abi: Abi | None = None
@@ -255,15 +266,30 @@ class LoadedModule:
     def _live(self) -> Abi:
         """Return the instance's ABI; a new instance if the last one trapped."""
         if self._abi is None:
-            spent_us = self._model_us
-            self._hal = Hal(
-                self._manifest.name, self._caps, self._sessions, log_lines_max=self._log_lines_max
-            )
-            self._hal.model_us = spent_us
-            self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
-            abi = SeedAbi if self._manifest.abi == "seed" else InferAbi
-            self._abi = abi(self._sandbox, self._manifest)
+            if self._manifest.abi == "command":
+                self._abi = CommandAbi(self._start, self._manifest, self._limits)
+            else:
+                abi = SeedAbi if self._manifest.abi == "seed" else InferAbi
+                self._abi = abi(self._start(None), self._manifest)
         return self._abi
+
+    def _start(self, stdio: Stdio | None) -> Sandbox:
+        """Make a new instance; `stdio` is a command's request."""
+        spent_us = self._model_us
+        self._hal = Hal(
+            self._manifest.name,
+            self._caps,
+            self._sessions,
+            log_lines_max=self._settings.log_lines_max,
+            loader=Loader(self._cache, bytes_max=self._settings.load_bytes_max)
+            if self._cache
+            else None,
+            stdio=stdio,
+            now=self._ticker.now,
+        )
+        self._hal.model_us = spent_us
+        self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
+        return self._sandbox
 
     def _drop(self) -> None:
         if self._sandbox is not None:

@@ -44,8 +44,17 @@ class Sandbox:
         self._hal = hal
         self._ticker = ticker
         self._instance: Instance | None = None
-        self._start()
+        try:
+            self._start()
+        except MeshnodeError:
+            self.close()
+            raise
         self.alive = True
+
+    @property
+    def exit_status(self) -> int | None:
+        """What a guest with WASI ended itself with; None if it did not."""
+        return self._hal.exit_status
 
     @property
     def memory(self) -> GuestMemory:
@@ -103,8 +112,9 @@ class Sandbox:
         )
 
     def close(self) -> None:
-        """Free the instance."""
+        """Free the instance and what was opened for it."""
         self.alive = False
+        self._hal.close()
         if self._instance is not None:
             self._instance.close()
             self._instance = None
@@ -125,23 +135,23 @@ class Sandbox:
             raise self._reason(trap, "the start function") from trap
         finally:
             self._ticker.leave()
-        try:
-            for name in ("_initialize", "init"):
-                if self.has(name) and (status := self.call(name)):
-                    raise self.failure(name, status)
-        except MeshnodeError:
-            self.close()
-            raise
+        for name in ("_initialize", "init"):
+            if self.has(name) and (status := self.call(name)):
+                raise self.failure(name, status)
 
     def _reason(self, trap: GuestTrap, name: str) -> MeshnodeError:
         refused = self._instance is not None and self._instance.was_refused_memory()
         if refused and not isinstance(self._hal.fault, TimeLimit):
             ending = "ran on until it was stopped" if trap.out_of_time else f"trapped: {trap.what}"
             return self._memory_limit(f"{name} then {ending}")
-        if trap.out_of_time or isinstance(self._hal.fault, TimeLimit):
+        exited = self._hal.exit_status
+        # A guest that has exited is stopped by the same means as one that is late.
+        if (trap.out_of_time and exited is None) or isinstance(self._hal.fault, TimeLimit):
             return self._time_limit(name)
         if self._hal.fault is not None:
             return self._hal.fault
+        if exited is not None:
+            return GuestStatus(f"the guest ended itself in {name} with status {exited}")
         because = [f"in {name}"]
         if trap.what == "stack overflow":
             because.append(f"its stack may have {STACK_BYTES_MAX // KIB} KiB")

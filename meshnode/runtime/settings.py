@@ -17,7 +17,10 @@ class RuntimeSettings:
     output_bytes_max: int = BODY_BYTES_MAX
     """All outputs of one call together; a batch is one call."""
     caps_allowed: Caps = Caps.CPU | Caps.CUDA | Caps.OPENCL | Caps.VPU | Caps.DSP | Caps.NN
-    """Capabilities that a module may ask for here."""
+    """Capabilities that a module may ask for here. Off unless an operator wants them: `nn.load`,
+    because loading a model cannot be interrupted, and `wasi`."""
+    load_bytes_max: int = 64 * MIB
+    """Models that one instance may bring itself, together; only with `nn.load`."""
     model_threads: int = 0
     """onnxruntime's threads for one operator; 0 leaves the choice to it (one a core)."""
     model_spin: bool = False
