@@ -33,11 +33,14 @@ class CommandAbi:
         """See `Abi`. Raises OutputLimit, GuestStatus, or what a sandbox raises."""
         specs = self._manifest.outputs
         stdio = self._stdio(inputs)
-        self._run(stdio)
-        if stdio.overflowed:
-            raise OutputLimit(
-                f"the guest wrote more than its limit of {stdio.stdout_bytes_max} bytes to stdout"
-            )
+        try:
+            self._run(stdio)
+        finally:
+            if stdio.overflowed:  # whatever the guest made of it
+                raise OutputLimit(
+                    f"the guest wrote more than its limit of {stdio.stdout_bytes_max} bytes "
+                    "to stdout"
+                )
         assert stdio.stdout is not None, "a command's stdout is its answer"
         shapes = output_shapes(self._manifest, rows, len(stdio.stdout))
         whole, arrays, at = memoryview(stdio.stdout), [], 0

@@ -46,14 +46,25 @@ class NnHost:
     keeps the reason and gives the guest errno 5.
     """
 
-    def __init__(self, models: Sessions | None, run: Run, loader: Loader | None) -> None:
-        """`models` is None on a node that runs none, `loader` where `load` is not allowed."""
+    def __init__(
+        self,
+        models: Sessions | None,
+        run: Run,
+        loader: Loader | None,
+        *,
+        bytes_max: int = NN_BYTES_MAX,
+    ) -> None:
+        """`models` is None on a node that runs none, `loader` where `load` is not allowed.
+
+        `bytes_max` bounds the inputs and outputs that all contexts keep together.
+        """
         self._models = models
         self._run = run
         self._loader = loader
         self._graphs: dict[int, ModelSession] = {}
         self._contexts: dict[int, Context] = {}
         self._handles = 0
+        self._bytes_max = bytes_max
         self._kept = 0
         """Bytes of inputs and outputs in all contexts."""
 
@@ -159,7 +170,7 @@ class NnHost:
         key = (number, size, dims.tobytes())
         if key != wanted.key:
             kept = context.kept_bytes
-            if errno := context.prepare(index, key, NN_BYTES_MAX - self._kept):
+            if errno := context.prepare(index, key, self._bytes_max - self._kept):
                 return errno
             self._kept += context.kept_bytes - kept
         wanted.fill(data)
@@ -171,7 +182,7 @@ class NnHost:
             return Errno.INVALID_ARGUMENT
         self._keep(context, [])
         outputs = self._run(context.session, context.arrays)
-        if self._kept + sum(output.nbytes for output in outputs) > NN_BYTES_MAX:
+        if self._kept + sum(output.nbytes for output in outputs) > self._bytes_max:
             return Errno.TOO_LARGE
         self._keep(context, outputs)
         return Errno.SUCCESS
