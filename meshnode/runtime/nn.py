@@ -27,8 +27,6 @@ from meshnode.runtime.nn_loader import Loader
 from meshnode.runtime.sessions import ModelSession, Sessions
 from meshnode.wire.limits import RANK_MAX
 
-ENCODINGS = (1, 5, 6)
-"""ONNX, and "find out yourself" as WITX and as WAMR number it."""
 TARGETS = (0, 1, 2, 3)
 """CPU, GPU, TPU, WasmEdge's "any". Where a model runs is the node's choice all the same."""
 _BUILDER = Struct("<II")
@@ -94,7 +92,7 @@ class NnHost:
             return Errno.MISSING_MEMORY
         if self._models is None or self._loader is None:
             return Errno.UNSUPPORTED_OPERATION
-        if encoding not in ENCODINGS:
+        if encoding not in self._loader.encodings:
             return Errno.INVALID_ENCODING
         if count > NN_BUILDERS_MAX or len(self._graphs) >= NN_GRAPHS_MAX:
             return Errno.TOO_LARGE

@@ -1,5 +1,6 @@
 """Models whose bytes a guest brings itself: `load` of wasi-nn, within a quota for each instance."""
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from hashlib import sha256
 
@@ -11,9 +12,13 @@ from meshnode.runtime.sessions import ModelSession, SessionCache
 class Loader:
     """Opens such models as every other is opened, and gives them back when it is closed."""
 
-    def __init__(self, sessions: SessionCache, *, bytes_max: int) -> None:
+    def __init__(
+        self, sessions: SessionCache, *, bytes_max: int, encodings: Collection[int]
+    ) -> None:
         self._sessions = sessions
         self._held = ExitStack()
+        self.encodings = encodings
+        """The numbers that may stand for ONNX."""
         self.bytes_left = bytes_max
         """What further models may have together."""
 

@@ -281,15 +281,21 @@ class LoadedModule:
             self._caps,
             self._sessions,
             log_lines_max=self._settings.log_lines_max,
-            loader=Loader(self._cache, bytes_max=self._settings.load_bytes_max)
-            if self._cache
-            else None,
+            loader=self._loader(),
             stdio=stdio,
             now=self._ticker.now,
         )
         self._hal.model_us = spent_us
         self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
         return self._sandbox
+
+    def _loader(self) -> Loader | None:
+        if self._cache is None:
+            return None
+        settings = self._settings
+        return Loader(
+            self._cache, bytes_max=settings.load_bytes_max, encodings=settings.load_encodings
+        )
 
     def _drop(self) -> None:
         if self._sandbox is not None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from meshnode.errors import MeshnodeError
 from meshnode.runtime.abi import IMPORTS, NN_MODULE, PAGE_BYTES
-from meshnode.runtime.nn_loader import Loader
 from meshnode.runtime.sessions import SessionCache, Sessions
 from tests.unit.runtime.nn_support import Nn, sessions, two_inputs
 from tests.unit.runtime.nn_support import cache as session_cache
@@ -64,7 +63,7 @@ def check(nn: Nn, asked: Sequence[tuple[str, list[int]]]) -> None:
 def test_any_arguments_get_an_errno(
     asked: list[tuple[str, list[int]]], words: bytes, loads: bool
 ) -> None:
-    nn = Nn(models(), Loader(opened(), bytes_max=4096) if loads else None)
+    nn = Nn(models(), loaded_by(opened(), 4096) if loads else None)
     nn.put(0, words)
     nn.put(64, b"modelscaled")
     nn.context("model")  # graph 1, context 2

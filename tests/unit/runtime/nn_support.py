@@ -86,6 +86,11 @@ def sessions(folder: Path, **models: bytes) -> Sessions:
     return {name: opened.acquire(ref(data), data) for name, data in models.items()}
 
 
+def loaded_by(opened: SessionCache, bytes_max: int) -> Loader:
+    encodings = RuntimeSettings().load_encodings
+    return Loader(opened, bytes_max=bytes_max, encodings=encodings)
+
+
 class Nn:
     """The functions, by name, with what the guest's memory holds set before."""
 

@@ -7,7 +7,6 @@ from onnx import TensorProto
 from meshnode.errors import ModelFailed, TimeLimit, UnreadableModel
 from meshnode.modules.manifest import Limits, TensorSpec
 from meshnode.runtime import ort
-from meshnode.runtime.nn_loader import Loader
 from meshnode.wire.limits import MIB
 from tests.unit.runtime.nn_support import (
     BUILDERS,
@@ -26,6 +25,7 @@ from tests.unit.runtime.nn_support import (
     WRITTEN,
     Nn,
     cache,
+    loaded_by,
     sessions,
     two_inputs,
     typed,
@@ -116,7 +116,7 @@ def test_bytes_are_refused_without_the_capability(nn: Nn) -> None:
 
 @pytest.fixture
 def loading(tmp_path: Path) -> Nn:
-    return Nn({}, Loader(cache(tmp_path), bytes_max=4096))
+    return Nn({}, loaded_by(cache(tmp_path), 4096))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_builders_are_counted_and_checked(loading: Nn) -> None:
 
 
 def test_models_that_a_guest_brings_have_a_quota_of_bytes(tmp_path: Path) -> None:
-    nn = Nn({}, Loader(cache(tmp_path), bytes_max=2 * len(dense()) + 1))
+    nn = Nn({}, loaded_by(cache(tmp_path), 2 * len(dense()) + 1))
     assert [nn.load(dense()) for _ in range(3)] == [0, 0, 7]
 
 
@@ -163,12 +163,12 @@ def test_a_model_that_looks_at_files_is_refused(loading: Nn) -> None:
 
 def test_what_was_loaded_goes_with_the_loader(tmp_path: Path) -> None:
     opened = cache(tmp_path)
-    loader = Loader(opened, bytes_max=MIB)
+    loader = loaded_by(opened, MIB)
     first = loader.open(dense())
     assert loader.open(dense()) is first
     loader.close()
     loader.close()
-    again = Loader(opened, bytes_max=MIB)
+    again = loaded_by(opened, MIB)
     assert again.open(dense()) is not first
     again.close()
 
