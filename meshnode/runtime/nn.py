@@ -98,11 +98,12 @@ class NnHost:
             return Errno.TOO_LARGE
         listed = memory.slice(builders, _BUILDER.size * count)
         written = memory.slice(out, _U32.size)
-        # An ONNX model is one buffer; other encodings have several.
-        if listed is None or written is None or count != 1 or target not in TARGETS:
+        if listed is None or written is None or target not in TARGETS:
             return Errno.INVALID_ARGUMENT
-        data = memory.slice(*_BUILDER.unpack_from(listed.data))
-        if data is None or not len(data):
+        pieces = [memory.slice(*each) for each in _BUILDER.iter_unpack(listed.data)]
+        # An ONNX model is one buffer; guests written for two (OpenVINO) leave the other empty.
+        filled = [piece for piece in pieces if piece is None or len(piece)]
+        if len(filled) != 1 or (data := filled[0]) is None:
             return Errno.INVALID_ARGUMENT
         if len(data) > self._loader.bytes_left:
             return Errno.TOO_LARGE

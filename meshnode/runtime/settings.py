@@ -22,8 +22,8 @@ class RuntimeSettings:
     load_bytes_max: int = 64 * MIB
     """Models that one instance may bring itself, together; only with `nn.load`."""
     load_encodings: tuple[int, ...] = (1, 5, 6)
-    """What wasi-nn's `load` takes for ONNX: that, and "find out yourself" as WITX and as WAMR number
-    it. Others may be added for guests that name another format and are given ONNX all the same."""
+    """What wasi-nn's `load` takes for ONNX: that, and "find out yourself" as WITX and as WAMR
+    number it. Others may be added for guests that name another format and are given ONNX."""
     model_threads: int = 0
     """onnxruntime's threads for one operator; 0 leaves the choice to it (one a core)."""
     model_spin: bool = False

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from meshnode.errors import MeshnodeError
 from meshnode.runtime.abi import IMPORTS, NN_MODULE, PAGE_BYTES
 from meshnode.runtime.sessions import SessionCache, Sessions
-from tests.unit.runtime.nn_support import Nn, sessions, two_inputs
+from tests.unit.runtime.nn_support import Nn, loaded_by, sessions, two_inputs
 from tests.unit.runtime.nn_support import cache as session_cache
 from tests.unit.runtime.support import dense
 

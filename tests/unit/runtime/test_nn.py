@@ -142,6 +142,9 @@ def test_builders_are_counted_and_checked(loading: Nn) -> None:
     assert loading.load(dense(), count=17) == 7
     assert loading.load(dense(), target=4) == 1
     assert loading.load(b"") == 1
+    loading.load(dense(), encoding=0)  # only writes the builder
+    loading.put(BUILDERS + 8, bytes(8))
+    assert loading.call("load", BUILDERS, 2, 1, 0, HANDLE) == 0  # the second one is empty
     assert loading.call("load", FAR, 1, 1, 0, HANDLE) == 1
     loading.put(BUILDERS, FAR.to_bytes(4, "little") + (100).to_bytes(4, "little"))
     assert loading.call("load", BUILDERS, 1, 1, 0, HANDLE) == 1
