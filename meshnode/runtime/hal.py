@@ -27,9 +27,12 @@ from meshnode.runtime.abi import (
     Errno,
 )
 from meshnode.runtime.binding import GuestMemory, HostCall, HostImport
+from meshnode.runtime.one_shot import OneShot
 from meshnode.runtime.providers import detect_caps as detect_caps
-from meshnode.runtime.sessions import ModelSession, ModelTensor, Sessions
-from meshnode.wire.limits import RANK_MAX, TENSORS_MAX
+from meshnode.runtime.records import Record as Record
+from meshnode.runtime.records import read_array as read_array
+from meshnode.runtime.records import write_arrays as write_arrays
+from meshnode.runtime.sessions import ModelSession, Sessions
 
 _log = logging.getLogger("meshnode.guest")
 _LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.WARNING}
@@ -45,6 +48,7 @@ class Hal:
         self._sessions = sessions
         self._log_lines_max = log_lines_max
         self._opened: list[ModelSession] = []
+        self._one_shot = OneShot()
         self._log_lines = 0
         self._deadline = 0.0
         self.fault: MeshnodeError | None = None
@@ -142,87 +146,13 @@ class Hal:
         RECORD.pack_into(record.data, 0, dims_pointer, len(dims), number, data_pointer, size)
         return Errno.SUCCESS if fits else Errno.TOO_LARGE
 
-    # ------------------------------------------------------------------ infer
-
-    def _infer(
-        self,
-        memory: GuestMemory | None,
-        handle: int,
-        in_pointer: int,
-        in_count: int,
-        out_pointer: int,
-        out_count: int,
-    ) -> int:
-        """Run a model on arrays of tensor records; inputs are read where they lie."""
+    def _infer(self, memory: GuestMemory | None, handle: int, *tensors: int) -> int:
+        """Run a model on arrays of tensor records: in*, n_in, out*, n_out."""
         session = self._session(handle)
         if memory is None or session is None:
             return Errno.INVALID_ARGUMENT
-        if in_count != len(session.inputs) or out_count > len(session.outputs):
-            return Errno.INVALID_ARGUMENT
-        records_in = memory.slice(in_pointer, RECORD.size * in_count)
-        records_out = memory.slice(out_pointer, RECORD.size * out_count)
-        if records_in is None or records_out is None or max(in_count, out_count) > TENSORS_MAX:
-            return Errno.INVALID_ARGUMENT
-        arrays = []
-        for i, tensor in enumerate(session.inputs):
-            array = read_array(memory, RECORD.unpack_from(records_in.data, RECORD.size * i), tensor)
-            if array is None:
-                return Errno.INVALID_ARGUMENT
-            arrays.append(array)
         started = perf_counter()
         try:
-            outputs = session.run(arrays, self._deadline)
+            return self._one_shot.run(memory, session, tensors, self._deadline)
         finally:
             self.model_us += round((perf_counter() - started) * 1e6)
-        return write_arrays(memory, records_out.data, outputs[:out_count])
-
-
-Record = tuple[int, int, int, int, int]
-
-
-def read_array(memory: GuestMemory, record: Record, tensor: ModelTensor) -> np.ndarray | None:
-    """Return a guest's tensor as a view of its memory, or None if the record is wrong."""
-    dims_pointer, rank, number, data_pointer, size = record
-    if number != TENSOR_TYPES[tensor.dtype] or rank > RANK_MAX:
-        return None
-    raw_dims, data = memory.slice(dims_pointer, 4 * rank), memory.slice(data_pointer, size)
-    if raw_dims is None or data is None:
-        return None
-    dims: list[int] = np.frombuffer(raw_dims.tobytes(), np.uint32).tolist()
-    item = ITEM_BYTES[tensor.dtype]
-    # Python's integers: a product of u32s would wrap in any fixed width.
-    if prod(dims) * item != size:
-        return None
-    if tensor.dtype == "bool":
-        # Bytes other than 0 and 1 are undefined behaviour in what reads them.
-        flags: np.ndarray = np.not_equal(data, 0)
-        return flags.reshape(dims)
-    if data_pointer % item:
-        data = data.copy()
-    if dims == [1] and not tensor.shape:
-        dims = []  # wasi-nn tells guests to write a scalar so
-    return data.view(tensor.dtype).reshape(dims)
-
-
-def write_arrays(memory: GuestMemory, records: memoryview, arrays: list[np.ndarray]) -> int:
-    """Copy results to where the guest's records point, or say in them how much room it takes."""
-    places = []
-    for i, array in enumerate(arrays):
-        record: Record = RECORD.unpack_from(records, RECORD.size * i)
-        places.append((record, array, array.ndim <= record[1] and array.nbytes <= record[4]))
-    fits = all(ok for _, _, ok in places)
-    for i, (record, array, _) in enumerate(places):
-        dims_pointer, _, _, data_pointer, _ = record
-        if fits:
-            dims = memory.slice(dims_pointer, 4 * array.ndim)
-            data = memory.slice(data_pointer, array.nbytes)
-            if dims is None or data is None:
-                return Errno.INVALID_ARGUMENT
-            dims[:] = np.array(array.shape, np.uint32).view(np.uint8)
-            if array.nbytes:
-                data[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        number = TENSOR_TYPES[array.dtype.name]
-        RECORD.pack_into(
-            records, RECORD.size * i, dims_pointer, array.ndim, number, data_pointer, array.nbytes
-        )
-    return Errno.SUCCESS if fits else Errno.TOO_LARGE

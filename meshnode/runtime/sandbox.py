@@ -1,6 +1,8 @@
 """One guest instance under its limits. A guest that traps is thrown away; nothing is reused."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from wasmtime import Engine, Module
 
@@ -12,22 +14,31 @@ from meshnode.errors import (
     Trapped,
 )
 from meshnode.modules.manifest import Limits
-from meshnode.runtime.abi import Errno
-from meshnode.runtime.binding import GuestMemory, GuestTrap, Instance
+from meshnode.runtime.abi import Errno, Signature
+from meshnode.runtime.binding import GuestMemory, GuestTrap, ImportKey, Instance, Linked, bind
 from meshnode.runtime.engine import STACK_BYTES_MAX
 from meshnode.runtime.hal import Hal
 from meshnode.runtime.ticker import Ticker
 from meshnode.wire.limits import KIB, MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompiledGuest:
     """What an instance is made from; shared by all instances of a module."""
 
     engine: Engine
     module: Module
-    imports: tuple[tuple[str, str], ...]
-    exports: frozenset[str]
+    imports: Mapping[ImportKey, Signature]
+    """The types that preflight has proved, as those of the exports."""
+    exports: Mapping[str, Signature]
+    """Functions only."""
+    binding: str = "auto"
+    """See `RuntimeSettings.binding`."""
+
+    @cached_property
+    def linked(self) -> Linked:
+        """The module with its imports resolved, which is done once for all instances."""
+        return bind(self.engine, self.module, self.imports, self.exports, binding=self.binding)
 
 
 class Sandbox:
@@ -43,6 +54,7 @@ class Sandbox:
         self._guest = guest
         self._hal = hal
         self._ticker = ticker
+        self._run_s = limits.run_ms / 1000
         self._instance: Instance | None = None
         self._start()
         self.alive = True
@@ -70,11 +82,10 @@ class Sandbox:
         """
         instance = self._instance
         assert instance is not None, "the sandbox was closed"
-        run_s = self.limits.run_ms / 1000
-        self._hal.begin(self._ticker.now() + run_s)
-        self._ticker.enter()
+        deadline, ticks = self._ticker.begin(self._run_s)
+        self._hal.begin(deadline)
         try:
-            return instance.call(name, *args, ticks=self._ticker.ticks(run_s))
+            return instance.call(name, *args, ticks=ticks)
         except GuestTrap as trap:
             self.alive = False
             raise self._reason(trap, name) from trap
@@ -110,16 +121,13 @@ class Sandbox:
             self._instance = None
 
     def _start(self) -> None:
-        run_s = self.limits.run_ms / 1000
-        self._hal.begin(self._ticker.now() + run_s)
-        self._ticker.enter()
+        deadline, ticks = self._ticker.begin(self._run_s)
+        self._hal.begin(deadline)
         try:
-            self._instance = Instance(
-                self._guest.engine,
-                self._guest.module,
+            self._instance = self._guest.linked.instantiate(
                 self._hal.imports(self._guest.imports),
                 memory_bytes_max=self.limits.memory_bytes,
-                ticks=self._ticker.ticks(run_s),
+                ticks=ticks,
             )
         except GuestTrap as trap:
             raise self._reason(trap, "the start function") from trap

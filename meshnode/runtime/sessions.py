@@ -2,11 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from meshnode.modules.manifest import ModelRef
 from meshnode.runtime import ort, providers
 from meshnode.runtime.onnx_proto import check_model
 from meshnode.runtime.settings import RuntimeSettings
-from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.ticker import Alarm, Ticker
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, NodeArg
+    from onnxruntime import InferenceSession, NodeArg, RunOptions
 
+T = TypeVar("T")
+Shape = tuple[int, ...]
 _log = logging.getLogger(__name__)
 ORT_DTYPES = {
     "tensor(bool)": "bool",
@@ -59,6 +62,29 @@ def read_tensor(arg: "NodeArg") -> ModelTensor:
     return ModelTensor(arg.name, dtype, tuple(arg.shape or ()))
 
 
+class _Guard(Alarm):
+    """Options for runs, one after the other, with the alarm that ends a late one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options = ort.run_options()
+
+    def ring(self) -> None:
+        self.options.terminate = True
+
+
+class BoundRun:
+    """A model run from and to fixed addresses: the quickest way there is, and nothing is copied."""
+
+    def __init__(self, session: "ModelSession", run: "Callable[[RunOptions], None]") -> None:
+        self._session = session
+        self._run = run
+
+    def __call__(self, deadline: float) -> None:
+        """Run; as `ModelSession.run`, but only while the ticker runs for somebody already."""
+        self._session.guarded(self._run, deadline)
+
+
 class ModelSession:
     """One model, loaded. Runs may overlap; onnxruntime allows that."""
 
@@ -72,6 +98,13 @@ class ModelSession:
         self._ticker = ticker
         self._input_names = [t.name for t in self.inputs]
         self._output_names = [t.name for t in self.outputs]
+        self._guards: list[_Guard] = []
+        """Those not in use; popping and appending are atomic."""
+        # A tensor that is input and output at once is not written to where an output is bound.
+        self.bindable = session.get_providers() == [providers.CPU_PROVIDER] and not (
+            set(self._input_names) & set(self._output_names)
+        )
+        """Whether `bind` can be used; set to False by whoever finds that it fails."""
 
     def deadline_in(self, seconds: float) -> float:
         """Return the deadline for `run` that lies so far ahead."""
@@ -83,21 +116,52 @@ class ModelSession:
         `deadline` is in the ticker's time; a run that passes it is told to stop, which
         happens between two operators. Raises TimeLimit or ModelFailed.
         """
-        options = ort.run_options()
+        feeds = dict(zip(self._input_names, inputs, strict=True))
+        self._ticker.enter()
+        try:
+            return list(
+                self.guarded(lambda o: self._session.run(self._output_names, feeds, o), deadline)
+            )
+        finally:
+            self._ticker.leave()
+
+    def bind(
+        self, inputs: Sequence[tuple[Shape, int]], outputs: Sequence[tuple[Shape, int]]
+    ) -> BoundRun:
+        """Return a run of these shapes, from and to these addresses; only if it is `bindable`.
+
+        Outputs are in order, and the last ones may be left out.
+        """
+        return BoundRun(
+            self,
+            ort.bound_run(
+                self._session,
+                [(t.name, t.dtype, *p) for t, p in zip(self.inputs, inputs, strict=True)],
+                [(t.name, t.dtype, *p) for t, p in zip(self.outputs, outputs, strict=False)],
+            ),
+        )
+
+    def guarded(self, run: "Callable[[RunOptions], T]", deadline: float) -> T:
+        """Return what the run returns; raises as `run` does. The ticker must be running."""
         if self._ticker.now() >= deadline:
             raise _late()
-        self._ticker.enter()
-        key = self._ticker.watch(deadline, lambda: setattr(options, "terminate", True))
+        guard = self._guards.pop() if self._guards else self._new_guard()
+        guard.deadline = deadline
         try:
-            feeds = dict(zip(self._input_names, inputs, strict=True))
-            return list(self._session.run(self._output_names, feeds, options))
+            return run(guard.options)
         except Exception as error:  # onnxruntime's exceptions have no common base
-            if options.terminate:
+            if guard.options.terminate:
                 raise _late() from error
             raise ModelFailed(f"onnxruntime: {ort.trimmed(error)}") from error
         finally:
-            self._ticker.unwatch(key)
-            self._ticker.leave()
+            guard.deadline = inf
+            if self._ticker.now() < deadline:  # or it may be rung even now
+                self._guards.append(guard)
+
+    def _new_guard(self) -> _Guard:
+        guard = _Guard()
+        self._ticker.add(guard)
+        return guard
 
 
 class SessionCache:
