@@ -50,11 +50,8 @@ class Arena:
         self._sandbox = sandbox
         self._pointer = 0
         self._size = 0
-
-    @property
-    def start(self) -> int:
+        self.start = 0
         """Where the room begins, aligned."""
-        return _aligned(self._pointer)
 
     def reserve(self, size: int) -> int:
         """Return the aligned address of at least this many bytes, or raise MemoryLimit."""
@@ -67,6 +64,7 @@ class Arena:
                 if wanted == size:
                     raise
                 self._take(size)  # doubling was too much, the request itself may fit
+            self.start = _aligned(self._pointer)
         return self.start
 
     def _take(self, size: int) -> None:
@@ -172,11 +170,17 @@ class _Prepared:
     """Bytes for each output."""
     args: tuple[int, int, int, int]
     answered: bytes = b""
-    """The output records as they were left the last time."""
+    """What stood where the head is when the call had returned the last time."""
     answers: list[np.ndarray] = field(default_factory=list)
-    """Views of the outputs that those records describe, checked."""
-    dims: list[tuple[memoryview, bytes]] = field(default_factory=list)
-    """What their dims were then."""
+    """Views of the outputs that this describes, checked."""
+    dims_apart: list[tuple[memoryview, bytes]] = field(default_factory=list)
+    """Dims of outputs that the guest keeps elsewhere, and what they were."""
+
+    def answers_as_before(self) -> bool:
+        """Return whether records and dims are what they were when `answers` were made."""
+        if self.head_to.tobytes() != self.answered:
+            return False
+        return not self.dims_apart or all(v.tobytes() == said for v, said in self.dims_apart)
 
 
 class InferAbi:
@@ -192,24 +196,22 @@ class InferAbi:
 
     def run(self, inputs: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
         """See `Abi`."""
-        key = (rows, *[(a.dtype, a.shape) for a in inputs])
+        if len(inputs) == 1:
+            key: tuple[object, ...] = (rows, inputs[0].dtype, inputs[0].shape)
+        else:
+            key = (rows, *[(a.dtype, a.shape) for a in inputs])
         prepared = self._prepared.get(key)
         if prepared is None or prepared.start != self._arena.start:
-            prepared = self._prepare(
-                key, inputs, [self._guess(i, rows) for i in range(len(self._outputs))]
-            )
+            room = [self._guess(i, rows) for i in range(len(self._outputs))]
+            prepared = self._prepare(key, inputs, room)
         status = self._call(prepared, inputs)
-        if status == Errno.TOO_LARGE:
-            records = RECORD.iter_unpack(prepared.records_out)
-            needed = [max(had, r[4]) for had, r in zip(prepared.room, records, strict=True)]
-            if sum(needed) > self._sandbox.limits.output_bytes:
-                raise _too_much(sum(needed), self._sandbox)
-            if needed != prepared.room:
-                prepared = self._prepare(key, inputs, needed)
-                status = self._call(prepared, inputs)
         if status:
-            raise self._sandbox.failure("infer", status)
-        return [view.copy() for view in self._answers(prepared, rows)]
+            prepared, status = self._call_with_room(key, prepared, inputs, status)
+            if status:
+                raise self._sandbox.failure("infer", status)
+        if not prepared.answers_as_before():
+            self._look(prepared, rows)
+        return [view.copy() for view in prepared.answers]
 
     def _call(self, prepared: _Prepared, inputs: Sequence[np.ndarray]) -> int:
         prepared.head_to[:] = prepared.head
@@ -217,24 +219,40 @@ class InferAbi:
             target[...] = array
         return self._sandbox.call("infer", *prepared.args)
 
-    def _answers(self, prepared: _Prepared, rows: int) -> list[np.ndarray]:
-        """Return views of the outputs; those of the last call if the records say the same."""
-        said = prepared.records_out.tobytes()
-        if said != prepared.answered or any(v.tobytes() != was for v, was in prepared.dims):
-            records = list(RECORD.iter_unpack(said))
-            if sum(r[4] for r in records) > self._sandbox.limits.output_bytes:
-                raise _too_much(sum(r[4] for r in records), self._sandbox)
-            prepared.answered = b""
-            prepared.answers = [
-                self._view(s, r) for s, r in zip(self._outputs, records, strict=True)
-            ]
-            prepared.dims = [self._dims(record) for record in records]
-            prepared.answered = said
-            self._seen = [
-                max(seen, -(-a.nbytes // max(rows, 1)))
-                for seen, a in zip(self._seen, prepared.answers, strict=True)
-            ]
-        return prepared.answers
+    def _call_with_room(
+        self, key: object, prepared: _Prepared, inputs: Sequence[np.ndarray], status: int
+    ) -> tuple[_Prepared, int]:
+        """Call once more with as much room as the guest wants, if that is what is wrong."""
+        if status != Errno.TOO_LARGE:
+            return prepared, status
+        records = RECORD.iter_unpack(prepared.records_out)
+        needed = [max(had, r[4]) for had, r in zip(prepared.room, records, strict=True)]
+        if sum(needed) > self._sandbox.limits.output_bytes:
+            raise _too_much(sum(needed), self._sandbox)
+        if needed == prepared.room:
+            return prepared, status
+        roomy = self._prepare(key, inputs, needed)
+        return roomy, self._call(roomy, inputs)
+
+    def _look(self, prepared: _Prepared, rows: int) -> None:
+        """Read and check the output records: they are not what they were the last time."""
+        prepared.answered = b""
+        records = list(RECORD.iter_unpack(prepared.records_out))
+        if sum(r[4] for r in records) > self._sandbox.limits.output_bytes:
+            raise _too_much(sum(r[4] for r in records), self._sandbox)
+        prepared.answers = [self._view(s, r) for s, r in zip(self._outputs, records, strict=True)]
+        start, end = prepared.start, prepared.start + len(prepared.head)
+        prepared.dims_apart = [
+            (view, view.tobytes())
+            for at, rank, *_ in records
+            if not (start <= at and at + 4 * rank <= end)
+            for view in (self._reserved(at, 4 * rank).data,)
+        ]
+        prepared.answered = prepared.head_to.tobytes()
+        self._seen = [
+            max(seen, -(-a.nbytes // max(rows, 1)))
+            for seen, a in zip(self._seen, prepared.answers, strict=True)
+        ]
 
     def _guess(self, index: int, rows: int) -> int:
         """Return the bytes to hold ready for an output."""
@@ -292,10 +310,6 @@ class InferAbi:
         view = self._sandbox.memory.slice(pointer, size)
         assert view is not None, "the host has reserved this"
         return view
-
-    def _dims(self, record: Record) -> tuple[memoryview, bytes]:
-        view = self._reserved(record[0], 4 * record[1]).data
-        return view, view.tobytes()
 
     def _view(self, spec: TensorSpec, record: Record) -> np.ndarray:
         """Return an output where it lies, or raise ModuleFailed if it is not what was promised."""

@@ -53,8 +53,17 @@ class Hal:
         self._deadline = 0.0
         self.fault: MeshnodeError | None = None
         """Why a model run failed in the call at hand; None if none did."""
-        self.model_us = 0
-        """Time spent in onnxruntime; whoever reads it subtracts what it was before."""
+        self.model_s = 0.0
+        """Time spent on models; whoever reads it subtracts what it was before."""
+
+    @property
+    def model_us(self) -> int:
+        """The same in microseconds."""
+        return round(self.model_s * 1e6)
+
+    @model_us.setter
+    def model_us(self, value: int) -> None:
+        self.model_s = value / 1e6
 
     def begin(self, deadline: float) -> None:
         """A call into the guest begins; it must be over at `deadline` (the ticker's time)."""
@@ -79,15 +88,20 @@ class Hal:
         def guarded(memory: GuestMemory | None, *args: int) -> int | None:
             try:
                 return call(memory, *args)
-            except MeshnodeError as error:
-                self.fault = error
             except Exception as error:  # nothing may be raised into the binding
-                _log.exception("host function failed for %s", self._name)
-                self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
-            return Errno.RUNTIME_ERROR
+                return self._failed(error)
 
-        # A function without a result must not return one, so logging is guarded by itself.
-        return call if call == self._write_log else guarded
+        # A function without a result must not return one, and the one that is called for each
+        # request saves a call: both are guarded by themselves.
+        return call if call in (self._write_log, self._infer) else guarded
+
+    def _failed(self, error: Exception) -> int:
+        if isinstance(error, MeshnodeError):
+            self.fault = error
+        else:
+            _log.error("host function failed for %s", self._name, exc_info=error)
+            self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
+        return Errno.RUNTIME_ERROR
 
     # ------------------------------------------------------------------ small ones
 
@@ -148,11 +162,12 @@ class Hal:
 
     def _infer(self, memory: GuestMemory | None, handle: int, *tensors: int) -> int:
         """Run a model on arrays of tensor records: in*, n_in, out*, n_out."""
-        session = self._session(handle)
-        if memory is None or session is None:
+        if memory is None or not 1 <= handle <= len(self._opened):
             return Errno.INVALID_ARGUMENT
         started = perf_counter()
         try:
-            return self._one_shot.run(memory, session, tensors, self._deadline)
+            return self._one_shot.run(memory, self._opened[handle - 1], tensors, self._deadline)
+        except Exception as error:
+            return self._failed(error)
         finally:
-            self.model_us += round((perf_counter() - started) * 1e6)
+            self.model_s += perf_counter() - started

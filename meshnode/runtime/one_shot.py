@@ -37,15 +37,21 @@ Range = tuple[int, int]
 class _Plan:
     """A call that can be made again."""
 
-    said: list[tuple[memoryview, bytes]]
-    """What the guest's records and dims must hold for it."""
+    view: memoryview
+    """The records and dims, or the first of the ranges in which they lie."""
+    said: bytes
+    """What must stand there."""
+    others: list[tuple[memoryview, bytes]]
+    """The other ranges."""
     run: BoundRun
     after: list[tuple[memoryview, bytes]]
     """What is written to where when it has run."""
 
     def matches(self) -> bool:
         """Return whether the guest says the same as when this was made."""
-        return all(view.tobytes() == wanted for view, wanted in self.said)
+        if self.view.tobytes() != self.said:
+            return False
+        return not self.others or all(view.tobytes() == said for view, said in self.others)
 
 
 class _Site:
@@ -66,6 +72,8 @@ class _Site:
             if plan.matches():
                 if index:
                     self.plans.insert(0, self.plans.pop(index))
+                if self.unused:
+                    self.unused -= 1
                 return plan
         return None
 
@@ -80,7 +88,7 @@ class OneShot:
     """The calls of one instance."""
 
     def __init__(self) -> None:
-        self._sites: dict[object, _Site] = {}
+        self._sites: dict[tuple[int, ...], _Site] = {}
 
     def run(
         self, memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...], deadline: float
@@ -88,18 +96,14 @@ class OneShot:
         """Answer a call; `tensors` are in*, n_in, out*, n_out. Raises TimeLimit or ModelFailed."""
         site = self._sites.get(tensors)
         if site is None or site.session is not session:
-            if len(self._sites) >= SITES_MAX:
-                self._sites.clear()
-            site = self._sites[tensors] = _Site(session)
+            site = self._new_site(session, tensors)
         plan = site.find()
-        if plan is not None:
-            site.unused = max(0, site.unused - 1)
-        elif session.bindable and site.unused < PLANS_UNUSED_MAX:
-            plan = _make(memory, session, tensors)
-            if plan is not None:
-                site.keep(plan)
         if plan is None:
-            return _run_apart(memory, session, tensors, deadline)
+            if session.bindable and site.unused < PLANS_UNUSED_MAX:
+                plan = _make(memory, session, tensors)
+            if plan is None:
+                return _run_apart(memory, session, tensors, deadline)
+            site.keep(plan)
         try:
             plan.run(deadline)
         except ModelFailed:
@@ -111,7 +115,13 @@ class OneShot:
             return status
         for view, data in plan.after:
             view[:] = data
-        return Errno.SUCCESS
+        return 0
+
+    def _new_site(self, session: ModelSession, tensors: tuple[int, ...]) -> _Site:
+        if len(self._sites) >= SITES_MAX:
+            self._sites.clear()
+        made = self._sites[tensors] = _Site(session)
+        return made
 
 
 def _run_apart(
@@ -158,14 +168,9 @@ def _make(memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...]) 
     except ModelFailed:  # then the ordinary way says what is wrong
         session.bindable = False
         return None
-    return _Plan(
-        said=[
-            (view := _view(memory, start, end), view.tobytes())
-            for start, end in _joined([*heads, records_out])
-        ],
-        run=run,
-        after=_after(memory, session, wanted, records_out),
-    )
+    ranges = [_view(memory, *range_) for range_ in _joined([*heads, records_out])]
+    said = [(view, view.tobytes()) for view in ranges]
+    return _Plan(*said[0], said[1:], run, _after(memory, wanted, records_out))
 
 
 _Tensors = list[tuple[Record, Shape]]
@@ -222,9 +227,7 @@ def _answered(tensor: ModelTensor, record: Record, shape: Shape) -> Record:
     return (record[0], len(shape), TENSOR_TYPES[tensor.dtype], record[3], size)
 
 
-def _after(
-    memory: GuestMemory, session: ModelSession, wanted: _Tensors, records: Range
-) -> list[tuple[memoryview, bytes]]:
+def _after(memory: GuestMemory, wanted: _Tensors, records: Range) -> list[tuple[memoryview, bytes]]:
     """Return what is to be written for the outputs: their records, and their dims."""
     after = [(_view(memory, *records), b"".join(RECORD.pack(*record) for record, _ in wanted))]
     for record, shape in wanted:

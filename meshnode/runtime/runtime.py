@@ -159,8 +159,9 @@ class LoadedModule:
         self._abi: Abi | None = None
         self._names = [spec.name for spec in manifest.inputs]
         self._output_names = [spec.name for spec in manifest.outputs]
-        self._accepted: set[object] = set()
-        """Inputs that were found to be what the manifest declares: names, dtypes, shapes."""
+        self._accepted: dict[object, int] = {}
+        """Inputs that were found to be what the manifest declares (names, dtypes, shapes), and
+        their rows."""
         self._closed = False
 
     @property
@@ -186,21 +187,16 @@ class LoadedModule:
         if self._closed:
             raise ValueError("the module was closed")
         started = perf_counter()
-        model_us = self._model_us
+        model_s = self._model_s
         if len(requests) == 1:
-            outcome = self._run_checked(requests[0])
-            return RunResult(
-                [outcome], round((perf_counter() - started) * 1e6), self._model_us - model_us
-            )
+            return self._result([self._run_alone(requests[0])], started, model_s)
         outcomes: list[Outcome] = [ModuleFailed("not run")] * len(requests)
         for group in self._groups(requests, outcomes):
             for index, outcome in zip(
                 group, self._run_group([requests[i] for i in group]), strict=True
             ):
                 outcomes[index] = outcome
-        return RunResult(
-            outcomes, round((perf_counter() - started) * 1e6), self._model_us - model_us
-        )
+        return self._result(outcomes, started, model_s)
 
     def close(self) -> None:
         """Free the instance and let go of its models. Twice is harmless."""
@@ -208,16 +204,20 @@ class LoadedModule:
         self._drop()
         self.held.close()
 
+    def _result(self, outcomes: list[Outcome], started: float, model_s: float) -> RunResult:
+        run_us = round((perf_counter() - started) * 1e6)
+        return RunResult(outcomes, run_us, round((self._model_s - model_s) * 1e6))
+
     @property
-    def _model_us(self) -> int:
-        return 0 if self._hal is None else self._hal.model_us
+    def _model_s(self) -> float:
+        return 0.0 if self._hal is None else self._hal.model_s
 
     def _groups(self, requests: Sequence[Arrays], outcomes: list[Outcome]) -> Iterable[list[int]]:
         """Return the indices of requests that can be run together; misfits get their outcome."""
         groups: dict[object, list[int]] = {}
         for index, arrays in enumerate(requests):
             try:
-                self._check(arrays)
+                self._rows(arrays)
             except MeshnodeError as error:
                 outcomes[index] = error
                 continue
@@ -226,17 +226,18 @@ class LoadedModule:
             groups.setdefault(key, []).append(index)
         return groups.values()
 
-    def _check(self, arrays: Arrays) -> None:
-        """Raise InputError unless the arrays are what the manifest declares."""
+    def _rows(self, arrays: Arrays) -> int:
+        """Return the size of the batch axis, or raise InputError if the manifest differs."""
         # Only names, dtypes and shapes are looked at: what was right once is right again.
         key = tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
-        if key in self._accepted:
-            return
-        heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
-        check_inputs(self._manifest, heads)
-        if len(self._accepted) >= ACCEPTED_MAX:
-            self._accepted.clear()
-        self._accepted.add(key)
+        rows = self._accepted.get(key)
+        if rows is None:
+            heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
+            rows = check_inputs(self._manifest, heads)
+            if len(self._accepted) >= ACCEPTED_MAX:
+                self._accepted.clear()
+            self._accepted[key] = rows
+        return rows
 
     def _run_group(self, requests: Sequence[Arrays]) -> list[Outcome]:
         if len(requests) == 1:
@@ -254,12 +255,11 @@ class LoadedModule:
         parts = {name: np.split(array, ends) for name, array in answers.items()}
         return [{name: parts[name][i] for name in parts} for i in range(len(requests))]
 
-    def _run_checked(self, arrays: Arrays) -> Outcome:
+    def _run_alone(self, arrays: Arrays) -> Outcome:
         try:
-            self._check(arrays)
+            return self._call(arrays, self._rows(arrays))
         except MeshnodeError as error:
             return error
-        return self._run_one(arrays)
 
     def _run_one(self, arrays: Arrays) -> Outcome:
         first = arrays[self._names[0]].shape
@@ -269,7 +269,7 @@ class LoadedModule:
             return error
 
     def _call(self, arrays: Arrays, rows: int) -> dict[str, np.ndarray]:
-        abi = self._live()
+        abi = self._abi or self._live()
         try:
             answers = abi.run([arrays[name] for name in self._names], rows)
         finally:
@@ -280,11 +280,11 @@ class LoadedModule:
     def _live(self) -> Abi:
         """Return the instance's ABI; a new instance if the last one trapped."""
         if self._abi is None:
-            spent_us = self._model_us
+            spent_s = self._model_s
             self._hal = Hal(
                 self._manifest.name, self._caps, self._sessions, log_lines_max=self._log_lines_max
             )
-            self._hal.model_us = spent_us
+            self._hal.model_s = spent_s
             self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
             abi = SeedAbi if self._manifest.abi == "seed" else InferAbi
             self._abi = abi(self._sandbox, self._manifest)

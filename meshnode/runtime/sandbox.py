@@ -89,6 +89,9 @@ class Sandbox:
         except GuestTrap as trap:
             self.alive = False
             raise self._reason(trap, name) from trap
+        except BaseException:  # of a host function: the guest was stopped in the middle
+            self.alive = False
+            raise
         finally:
             self._ticker.leave()
 

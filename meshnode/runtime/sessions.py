@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from meshnode.runtime.ticker import Alarm, Ticker
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, NodeArg, RunOptions
 
-T = TypeVar("T")
 Shape = tuple[int, ...]
 _log = logging.getLogger(__name__)
 ORT_DTYPES = {
@@ -72,17 +71,39 @@ class _Guard(Alarm):
     def ring(self) -> None:
         self.options.terminate = True
 
+    def reason(self, error: Exception) -> TimeLimit | ModelFailed:
+        """Return why a run with these options has failed."""
+        if self.options.terminate:
+            return _late()
+        return ModelFailed(f"onnxruntime: {ort.trimmed(error)}")
+
 
 class BoundRun:
-    """A model run from and to fixed addresses: the quickest way there is, and nothing is copied."""
+    """A model run from and to fixed addresses: the quickest way there is, and nothing is copied.
+
+    Used by one thread at a time.
+    """
+
+    __slots__ = ("_guard", "_now", "_run", "_session")
 
     def __init__(self, session: "ModelSession", run: "Callable[[RunOptions], None]") -> None:
         self._session = session
         self._run = run
+        self._now = session.now
+        self._guard = session.new_guard()
 
     def __call__(self, deadline: float) -> None:
         """Run; as `ModelSession.run`, but only while the ticker runs for somebody already."""
-        self._session.guarded(self._run, deadline)
+        guard = self._guard
+        guard.deadline = deadline
+        try:
+            self._run(guard.options)
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise guard.reason(error) from error
+        finally:
+            guard.deadline = inf
+            if self._now() >= deadline:  # it may be rung even now
+                self._guard = self._session.new_guard()
 
 
 class ModelSession:
@@ -96,6 +117,8 @@ class ModelSession:
         self.provider = str(session.get_providers()[0])
         self._session = session
         self._ticker = ticker
+        self.now = ticker.now
+        """The time that deadlines are in."""
         self._input_names = [t.name for t in self.inputs]
         self._output_names = [t.name for t in self.outputs]
         self._guards: list[_Guard] = []
@@ -116,14 +139,21 @@ class ModelSession:
         `deadline` is in the ticker's time; a run that passes it is told to stop, which
         happens between two operators. Raises TimeLimit or ModelFailed.
         """
+        if self.now() >= deadline:
+            raise _late()
         feeds = dict(zip(self._input_names, inputs, strict=True))
         self._ticker.enter()
+        guard = self._free_guard()
+        guard.deadline = deadline
         try:
-            return list(
-                self.guarded(lambda o: self._session.run(self._output_names, feeds, o), deadline)
-            )
+            return list(self._session.run(self._output_names, feeds, guard.options))
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise guard.reason(error) from error
         finally:
+            guard.deadline = inf
             self._ticker.leave()
+            if self.now() < deadline:  # or it may be rung even now
+                self._guards.append(guard)
 
     def bind(
         self, inputs: Sequence[tuple[Shape, int]], outputs: Sequence[tuple[Shape, int]]
@@ -141,24 +171,14 @@ class ModelSession:
             ),
         )
 
-    def guarded(self, run: "Callable[[RunOptions], T]", deadline: float) -> T:
-        """Return what the run returns; raises as `run` does. The ticker must be running."""
-        if self._ticker.now() >= deadline:
-            raise _late()
-        guard = self._guards.pop() if self._guards else self._new_guard()
-        guard.deadline = deadline
+    def _free_guard(self) -> _Guard:
         try:
-            return run(guard.options)
-        except Exception as error:  # onnxruntime's exceptions have no common base
-            if guard.options.terminate:
-                raise _late() from error
-            raise ModelFailed(f"onnxruntime: {ort.trimmed(error)}") from error
-        finally:
-            guard.deadline = inf
-            if self._ticker.now() < deadline:  # or it may be rung even now
-                self._guards.append(guard)
+            return self._guards.pop()
+        except IndexError:
+            return self.new_guard()
 
-    def _new_guard(self) -> _Guard:
+    def new_guard(self) -> _Guard:
+        """Return options for runs of this model, with their alarm set up."""
         guard = _Guard()
         self._ticker.add(guard)
         return guard

@@ -76,7 +76,8 @@ class Ticker:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._nap = threading.Event()
-        self._running = 0
+        self._running: list[None] = []
+        """One entry for each of what runs; adding and taking are atomic, and need no lock."""
         self._ticking = False
         self._clock = RunClock()
         self._started = self.now()
@@ -96,21 +97,22 @@ class Ticker:
 
         Ticks come at their time or later: the first one after the deadline is what counts.
         """
-        with self._lock:
-            self._running += 1
-            if not self._ticking:
-                self._resume()
+        self.enter()
         deadline = perf_counter() - self._clock.frozen_s + seconds
         return deadline, ceil((deadline - self._started) / self._tick_s) - self._done
 
     def enter(self) -> None:
         """Something starts to run: tick until as many have left."""
-        with self._lock:
-            self._running += 1
-            if not self._ticking:
-                self._resume()
+        self._running.append(None)
+        if not self._ticking:
+            self._resume()
 
     def _resume(self) -> None:
+        with self._lock:
+            if not self._ticking:
+                self._start()
+
+    def _start(self) -> None:
         self._ticking = True
         self._clock.start(perf_counter(), process_time())
         self._started, self._done = self.now(), 0
@@ -121,8 +123,7 @@ class Ticker:
 
     def leave(self) -> None:
         """It has ended."""
-        with self._lock:
-            self._running -= 1
+        self._running.pop()
 
     def watch(self, deadline: float, stop: Callable[[], None]) -> int:
         """Call `stop` from the ticking thread once `now()` passes `deadline`.
@@ -170,11 +171,19 @@ class Ticker:
                 next_at = min(self._ring(now), self._started + (due + 1) * self._tick_s)
                 if self._running:
                     last_busy = now
-                elif now - last_busy > _LINGER_S:
-                    self._ticking = False
-                    self._wake.clear()
+                elif now - last_busy > _LINGER_S and self._stop():
                     return
             nap_s = max(next_at - now, _NAP_S_MIN)
+
+    def _stop(self) -> bool:
+        """Stop ticking, unless something has begun to run just now."""
+        # In this order: who enters adds itself first and looks then whether there is ticking.
+        self._ticking = False
+        if self._running:
+            self._ticking = True
+            return False
+        self._wake.clear()
+        return True
 
     def _ring(self, now: float) -> float:
         """Ring the alarms whose time has come, and return when the next one's will."""
