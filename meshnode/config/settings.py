@@ -113,6 +113,19 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """[runtime]: how modules are run."""
+
+    binding: str = setting(
+        "binding",
+        kinds.choice("auto", "public"),
+        "auto",
+        "How guests are called: `auto`, the fast way where the installed wasmtime allows it; "
+        "`public`, always wasmtime-py's own interface, some fifty times slower a call.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSettings:
     """[batch]: how requests to one module are run together."""
 
@@ -183,6 +196,7 @@ class Config:
     caps: CapsSettings = field(default_factory=CapsSettings)
     modules: ModulesSettings = field(default_factory=ModulesSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     batch: BatchSettings = field(default_factory=BatchSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

@@ -188,6 +188,7 @@ class Building:
                 run_ms_max=policy.max_run_ms,
                 output_bytes_max=policy.max_output_bytes,
                 caps_allowed=policy.caps,
+                binding=config.runtime.binding,
             ),
             cache_dir=self.home.aot_cache,
             mac_key=self._secret(b"aot"),

@@ -68,6 +68,16 @@ class Guest:
         """Return the section with this id, if the module has it."""
         return next((s for s in self.sections if s.id == id_), None)
 
+    @property
+    def import_types(self) -> dict[tuple[str, str], Signature]:
+        """The type of each function it wants; proved, so that calls need not check it."""
+        return {(i.module, i.name): i.signature for i in self.imports}
+
+    @property
+    def export_types(self) -> dict[str, Signature]:
+        """The type of each function it shows."""
+        return {n: e.signature for n, e in self.exports.items() if e.signature is not None}
+
     def has(self, export: str) -> bool:
         """Return whether a name is exported."""
         return export in self.exports

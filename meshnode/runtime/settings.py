@@ -38,3 +38,6 @@ class RuntimeSettings:
     """Address space of the compiling process."""
     log_lines_max: int = 32
     """Lines a guest may log in one call; more are dropped."""
+    binding: str = "auto"
+    """How guests are called: `auto` takes the fast way where the installed wasmtime is one that it
+    was made for, `public` always wasmtime's public interface, some fifty times slower a call."""

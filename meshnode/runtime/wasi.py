@@ -15,7 +15,7 @@ from struct import Struct
 import numpy as np
 
 from meshnode.runtime.abi import IMPORTS, WASI_MODULE
-from meshnode.runtime.binding import GuestMemory, HostCall
+from meshnode.runtime.binding import GuestExit, GuestMemory, HostCall
 from meshnode.runtime.wasi_poll import poll_oneoff
 from meshnode.runtime.wasi_stdio import STDERR, STDIN, STDOUT, LogLine, Stdio, Streams
 
@@ -257,15 +257,11 @@ class WasiHost:
         """End the guest: 0 if all is well."""
         if self._stdio.exit_status is None:  # the first one counts
             self._stdio.exit_status = status
+        raise GuestExit
 
     def _proc_raise(self, memory: GuestMemory | None, signal: int) -> int:
         self.proc_exit(memory, EXIT_SIGNAL + (signal & 0x7F))
         return WasiErrno.SUCCESS
-
-
-def ends(name: str) -> bool:
-    """Return whether the guest must not go on after this function."""
-    return name in ("proc_exit", "proc_raise")
 
 
 def _put(memory: GuestMemory | None, pointer: int, layout: Struct, *values: int) -> int:

@@ -77,8 +77,8 @@ def compiled(wasm: bytes, about: Manifest, allowed: Caps = ALL) -> CompiledGuest
     return CompiledGuest(
         engine=engine()[0],
         module=Module(engine()[0], code),
-        imports=tuple((i.module, i.name) for i in guest.imports),
-        exports=frozenset(guest.exports),
+        imports=guest.import_types,
+        exports=guest.export_types,
     )
 
 

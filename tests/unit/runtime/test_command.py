@@ -40,9 +40,9 @@ X = np.random.default_rng(4).standard_normal((2, 4)).astype(np.float32)
 PLAIN = Caps.CPU | Caps.WASI
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    return runtime(tmp_path_factory.mktemp("aot"))
+@pytest.fixture(scope="module", params=["auto", "public"])
+def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Runtime:
+    return runtime(tmp_path_factory.mktemp("aot"), binding=request.param)
 
 
 def run(

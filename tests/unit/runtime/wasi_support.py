@@ -15,8 +15,13 @@ OPEN_CAPS = ALL | Caps.NN_LOAD | Caps.WASI
 Load = Callable[..., LoadedModule]
 
 
-def runtime(folder: Path, caps: Caps = OPEN_CAPS, allowed: Caps = OPEN_CAPS) -> Runtime:
-    settings = RuntimeSettings(caps_allowed=allowed)
+def runtime(
+    folder: Path,
+    caps: Caps = OPEN_CAPS,
+    allowed: Caps = OPEN_CAPS,
+    binding: str = "auto",
+) -> Runtime:
+    settings = RuntimeSettings(caps_allowed=allowed, binding=binding)
     return Runtime(settings, cache_dir=folder, mac_key=b"k" * 32, caps=caps)
 
 
