@@ -7,7 +7,7 @@ reason and not with the status the guest makes of it. `docs/guest-abi.md` is the
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from math import prod
 from time import perf_counter
 
@@ -134,7 +134,7 @@ class Hal:
 
     def _nn_calls(self) -> dict[str, HostCall]:
         models = self._sessions if self._caps & Caps.NN else None
-        return NnHost(models, self._run_model, self._loader).calls()
+        return NnHost(models, self._work, self._loader).calls()
 
     def _wasi_calls(self) -> dict[str, HostCall]:
         self.wasi = WasiHost(self._stdio, self._log_line, self._now)
@@ -234,9 +234,10 @@ class Hal:
         finally:
             self.model_s += perf_counter() - started
 
-    def _run_model(self, session: ModelSession, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _work(self, work: Callable[[float], None]) -> None:
+        """Run a model for wasi-nn."""
         started = perf_counter()
         try:
-            return session.run(arrays, self._deadline)
+            work(self._deadline)
         finally:
             self.model_s += perf_counter() - started

@@ -7,7 +7,6 @@ on success. Handles count up for graphs and contexts together and are never used
 neither can be taken for the other. There is no unload: all is freed with the instance.
 """
 
-from collections.abc import Callable, Sequence
 from struct import Struct
 
 import numpy as np
@@ -22,7 +21,7 @@ from meshnode.runtime.abi import (
     Errno,
 )
 from meshnode.runtime.binding import GuestMemory, HostCall
-from meshnode.runtime.nn_inputs import Context
+from meshnode.runtime.nn_context import Context, Work
 from meshnode.runtime.nn_loader import Loader
 from meshnode.runtime.sessions import ModelSession, Sessions
 from meshnode.wire.limits import RANK_MAX
@@ -32,9 +31,6 @@ TARGETS = (0, 1, 2, 3)
 _BUILDER = Struct("<II")
 _U32 = Struct("<I")
 _NO_DIMS = np.empty(0, np.uint8)
-
-Run = Callable[[ModelSession, Sequence[np.ndarray]], list[np.ndarray]]
-"""Runs a model within the deadline of the call at hand; raises MeshnodeError."""
 
 
 class NnHost:
@@ -47,7 +43,7 @@ class NnHost:
     def __init__(
         self,
         models: Sessions | None,
-        run: Run,
+        work: Work,
         loader: Loader | None,
         *,
         bytes_max: int = NN_BYTES_MAX,
@@ -57,7 +53,7 @@ class NnHost:
         `bytes_max` bounds the inputs and outputs that all contexts keep together.
         """
         self._models = models
-        self._run = run
+        self._work = work
         self._loader = loader
         self._graphs: dict[int, ModelSession] = {}
         self._contexts: dict[int, Context] = {}
@@ -179,17 +175,11 @@ class NnHost:
         context = self._contexts.get(handle)
         if context is None or context.unset:
             return Errno.INVALID_ARGUMENT
-        self._keep(context, [])
-        outputs = self._run(context.session, context.arrays)
-        if self._kept + sum(output.nbytes for output in outputs) > self._bytes_max:
-            return Errno.TOO_LARGE
-        self._keep(context, outputs)
-        return Errno.SUCCESS
-
-    def _keep(self, context: Context, outputs: list[np.ndarray]) -> None:
-        size = sum(output.nbytes for output in outputs)
-        self._kept += size - context.output_bytes
-        context.outputs, context.output_bytes = outputs, size
+        kept = context.kept_bytes
+        try:
+            return context.compute(self._work, self._bytes_max - self._kept)
+        finally:
+            self._kept += context.kept_bytes - kept
 
     def _get_output(
         self,
@@ -207,14 +197,14 @@ class NnHost:
             return Errno.INVALID_ARGUMENT
         if not context.outputs:
             return Errno.RUNTIME_ERROR  # nothing was computed, or it failed
-        array = context.outputs[index]
-        if array.nbytes > room:
+        data = context.outputs[index]
+        size = len(data)
+        if size > room:
             return Errno.TOO_LARGE
-        target = memory.slice(pointer, array.nbytes)
+        target = memory.slice(pointer, size)
         written = memory.slice(out, _U32.size)
         if target is None or written is None:
             return Errno.INVALID_ARGUMENT
-        if array.nbytes:
-            target[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        _U32.pack_into(written.data, 0, array.nbytes)
+        target[:] = data
+        _U32.pack_into(written.data, 0, size)
         return Errno.SUCCESS

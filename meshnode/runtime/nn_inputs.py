@@ -12,8 +12,8 @@ from struct import Struct
 import numpy as np
 
 from meshnode.modules.manifest import ITEM_BYTES
-from meshnode.runtime.abi import TENSOR_TYPES, Errno
-from meshnode.runtime.sessions import ModelSession, ModelTensor
+from meshnode.runtime.abi import TENSOR_TYPES
+from meshnode.runtime.sessions import ModelTensor
 from meshnode.wire.limits import RANK_MAX
 
 LEGACY_TYPES = {"float16": 0, "float32": 1, "uint8": 2, "int32": 3}
@@ -73,38 +73,3 @@ class Input:
             np.not_equal(data, 0, out=self._flat.view(np.bool_))
         else:
             self._flat[:] = data
-
-
-class Context:
-    """An execution context: a model, the inputs it was given, and what it last answered."""
-
-    __slots__ = ("arrays", "inputs", "output_bytes", "outputs", "session", "unset")
-
-    def __init__(self, session: ModelSession) -> None:
-        self.session = session
-        self.inputs = [Input(tensor) for tensor in session.inputs]
-        self.arrays: list[np.ndarray] = [np.empty(0, np.uint8)] * len(self.inputs)
-        """The inputs' arrays, ready for a run once none is unset."""
-        self.unset = len(self.inputs)
-        self.outputs: list[np.ndarray] = []
-        """Empty until a run has succeeded."""
-        self.output_bytes = 0
-
-    def prepare(self, index: int, key: Key, room: int) -> int:
-        """Make an input ready for tensors of another key; `room` is what more bytes may be kept.
-
-        Returns an errno; on any but success the input stays what it was.
-        """
-        wanted = self.inputs[index]
-        if (shape := wanted.shape(key)) is None:
-            return Errno.INVALID_ARGUMENT
-        if key[1] - wanted.size > room:
-            return Errno.TOO_LARGE
-        self.unset -= wanted.array is None
-        self.arrays[index] = wanted.prepare(key, shape)
-        return Errno.SUCCESS
-
-    @property
-    def kept_bytes(self) -> int:
-        """What the host keeps for this context."""
-        return sum(i.size for i in self.inputs) + self.output_bytes

@@ -1,6 +1,6 @@
 """Calls the six functions of wasi-nn directly on a real guest memory, and guests that call them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from meshnode.runtime.abi import RECORD
 from meshnode.runtime.nn import NnHost
 from meshnode.runtime.nn_loader import Loader
-from meshnode.runtime.sessions import ModelSession, SessionCache, Sessions
+from meshnode.runtime.sessions import SessionCache, Sessions
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
 from tests.unit.runtime.support import ALL, SEED_HEAD, engine, model, ref, sandbox, seed_guest
@@ -99,12 +99,17 @@ class Nn:
     ) -> None:
         self._box = sandbox(seed_guest("i32.const 0", SEED_HEAD))
         self.memory = self._box.memory
-        self.host = NnHost(models, self._run, loader, bytes_max=bytes_max)
+        self.host = NnHost(models, self._work, loader, bytes_max=bytes_max)
         self._calls = self.host.calls()
         self.call_seconds = 5.0
 
-    def _run(self, session: ModelSession, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return session.run(arrays, session.deadline_in(self.call_seconds))
+    def _work(self, work: Callable[[float], None]) -> None:
+        ticker = engine()[1]
+        deadline, _ = ticker.begin(self.call_seconds)
+        try:
+            work(deadline)
+        finally:
+            ticker.leave()
 
     def call(self, name: str, *args: int) -> int:
         result = self._calls[name](self.memory, *args)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from meshnode.errors import ModelFailed, TimeLimit, UnreadableModel
 from meshnode.modules.manifest import Limits, TensorSpec
@@ -36,6 +36,7 @@ from tests.unit.runtime.support import (
     endless,
     external,
     manifest,
+    model,
     seed_guest,
 )
 
@@ -223,7 +224,7 @@ def test_inputs_may_change_their_shape_and_stay_set(nn: Nn) -> None:
     context = nn.context("model")
     for rows in (X[:1], X, X[:1], np.concatenate([X, X])):
         assert nn.set_input(context, 0, rows, F32) == 0
-        for _ in range(2):
+        for _ in range(4):
             assert nn.call("compute", context) == 0
             assert nn.output(context) == (0, reference(rows))
 
@@ -231,10 +232,11 @@ def test_inputs_may_change_their_shape_and_stay_set(nn: Nn) -> None:
 def test_an_answer_is_not_touched_by_the_next_input(tmp_path: Path) -> None:
     nn = Nn(sessions(tmp_path, same=typed(TensorProto.FLOAT, ["N"])))
     context = nn.context("same")
-    nn.set_input(context, 0, X[0], F32)
-    nn.call("compute", context)
-    nn.set_input(context, 0, X[1], F32)
-    assert nn.output(context) == (0, X[0].tobytes())
+    for _ in range(4):
+        nn.set_input(context, 0, X[0], F32)
+        nn.call("compute", context)
+        nn.set_input(context, 0, X[1], F32)
+        assert nn.output(context) == (0, X[0].tobytes())
 
 
 def test_contexts_of_one_graph_do_not_share_tensors(nn: Nn) -> None:
@@ -339,6 +341,60 @@ def test_a_failed_run_leaves_no_answer_and_the_context_usable(nn: Nn) -> None:
     nn.set_input(context, 0, X, F32)
     assert nn.call("compute", context) == 0
     assert nn.output(context) == (0, reference(X))
+
+
+def test_a_run_that_fails_once_does_not_spoil_those_that_were_quick(tmp_path: Path) -> None:
+    rows = model(
+        [helper.make_node("Gather", ["w", "x"], ["y"])],
+        {"x": (TensorProto.INT64, ["N"])},
+        {"y": (TensorProto.FLOAT, ["N"])},
+        {"w": X[0]},
+    )
+    nn = Nn(sessions(tmp_path, rows=rows))
+    context = nn.context("rows")
+    good, bad = np.array([3, 1], np.int64), np.array([3, 9], np.int64)
+    for _ in range(3):
+        for _ in range(3):
+            nn.set_input(context, 0, good, 5)
+            assert nn.call("compute", context) == 0
+            assert nn.output(context) == (0, X[0][good].tobytes())
+        nn.set_input(context, 0, bad, 5)
+        with pytest.raises(ModelFailed):
+            nn.call("compute", context)
+        assert nn.output(context)[0] == 5
+
+
+def test_answers_of_no_fixed_size_are_as_long_as_they_are(tmp_path: Path) -> None:
+    found = model(
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        {"x": (TensorProto.FLOAT, [4])},
+        {"y": (TensorProto.INT64, [1, "K"])},
+    )
+    nn = Nn(sessions(tmp_path, found=found))
+    context = nn.context("found")
+    for flags in ([0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 0], [0, 1, 1, 1]):
+        x = np.array(flags, np.float32)
+        nn.set_input(context, 0, x, F32)
+        assert nn.call("compute", context) == 0
+        assert nn.output(context) == (0, np.array(np.nonzero(x)).tobytes())
+
+
+def test_a_model_whose_answer_is_not_of_its_declared_size_is_run_all_the_same(
+    tmp_path: Path,
+) -> None:
+    lying = model(
+        [helper.make_node("Compress", ["x", "keep"], ["y"])],
+        {"x": (TensorProto.FLOAT, ["N"]), "keep": (TensorProto.BOOL, ["N"])},
+        {"y": (TensorProto.FLOAT, ["N"])},
+    )
+    nn = Nn(sessions(tmp_path, lying=lying))
+    context = nn.context("lying")
+    nn.set_input(context, 0, X[0], F32)
+    for keep in ([1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 0, 0], [1, 0, 1, 1]):
+        flags = np.array(keep, bool)
+        nn.set_input(context, 1, flags, 16)
+        assert nn.call("compute", context) == 0
+        assert nn.output(context) == (0, X[0][flags].tobytes())
 
 
 def test_outputs_are_checked(nn: Nn) -> None:
