@@ -75,7 +75,7 @@ class CapsSettings:
         "use",
         kinds.CAPS_OR_AUTO,
         None,
-        "What to claim; never more than was found. `auto`: everything found.",
+        "What to claim; never more than was found and policy allows. `auto`: all of that.",
     )
 
 
@@ -102,7 +102,11 @@ class PolicySettings:
         "max_output", kinds.size(1, BODY_BYTES_MAX), 16 * MIB, "The outputs of one request."
     )
     caps: Caps = setting(
-        "caps", kinds.CAPS, ACCELERATORS | Caps.NN, "Capabilities that a module may ask for."
+        "caps",
+        kinds.CAPS,
+        ACCELERATORS | Caps.NN,
+        "Capabilities that a module may ask for. Not by default: `wasi` (WASI programs), `nn.load` "
+        "(models that a module brings itself).",
     )
     publishers: str = setting(
         "publishers",
