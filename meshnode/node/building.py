@@ -50,7 +50,7 @@ from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.observe import LoadMeter
 from meshnode.placement.settings import PlacementSettings
-from meshnode.runtime.hal import detect_caps
+from meshnode.runtime.hal import detect_caps, with_interfaces
 from meshnode.runtime.runtime import Runtime, calibrate
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.storage.blobs import BlobStore
@@ -127,7 +127,9 @@ class Building:
     async def _look_at_the_machine(self) -> int:
         found, speed = await trio.to_thread.run_sync(lambda: (detect_caps(), calibrate()))
         claimed = self.config.caps.use
-        self.caps = found if claimed is None else claimed & found
+        offered = with_interfaces(found) & self.config.policy.caps
+        # What policy refuses is not advertised: peers would send requests here for nothing.
+        self.caps = offered if claimed is None else claimed & offered
         return round(speed * self.config.simulate.slowdown)
 
     def _machines(self, speed: int) -> None:
@@ -187,6 +189,7 @@ class Building:
                 run_ms_max=policy.max_run_ms,
                 output_bytes_max=policy.max_output_bytes,
                 caps_allowed=policy.caps,
+                binding=config.runtime.binding,
             ),
             cache_dir=self.home.aot_cache,
             mac_key=self._secret(b"aot"),

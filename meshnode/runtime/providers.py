@@ -54,6 +54,11 @@ def detect_caps() -> Caps:
     return caps
 
 
+def with_interfaces(found: Caps) -> Caps:
+    """Return what a machine can do together with what this program offers on any machine."""
+    return found | Caps.WASI | (Caps.NN_LOAD if found & Caps.NN else Caps(0))
+
+
 def present(available: Sequence[str]) -> Iterator[str]:
     """Yield the known providers of a build whose device is there too, best first.
 

@@ -53,3 +53,9 @@ def test_looking_does_not_import_onnxruntime() -> None:
         "sys.exit('onnxruntime' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_host_interfaces_are_the_programs_and_not_the_machines() -> None:
+    assert providers.with_interfaces(Caps.CPU) == Caps.CPU | Caps.WASI
+    with_models = providers.with_interfaces(Caps.CPU | Caps.NN)
+    assert with_models == Caps.CPU | Caps.NN | Caps.NN_LOAD | Caps.WASI
