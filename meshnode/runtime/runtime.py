@@ -70,6 +70,11 @@ class Runtime:
             settings, self._ticker, caps=caps, empty_dir=cache_dir / "empty"
         )
 
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """Accelerators that did not take some model, by name, each with its first reason."""
+        return self._sessions.fallbacks.reasons
+
     def load(self, wasm: bytes, manifest: Manifest, models: Mapping[str, bytes]) -> "LoadedModule":
         """Return the module ready to answer: compiled, initialised, its self-tests passed.
 
