@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "join": ("join", "redeem an invite: make this device a member"),
     "pack": ("pack", "make a signed module from a model or a guest"),
     "inspect": ("inspect", "show what a module is, needs and promises"),
+    "test": ("test", "try a module out before you publish it: no node needed"),
     "publish": ("publish", "announce a module and spread copies of it"),
     "predict": ("predict", "run a module on an input, at the best node"),
     "peers": ("peers", "list the other nodes of the mesh"),

@@ -1,0 +1,156 @@
+"""The stages of a cold start, each timed by itself: what `Runtime.load` does in one go."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from wasmtime import Module
+
+from meshnode.caps import Caps
+from meshnode.modules.layout import WEIGHTS_PREFIX
+from meshnode.modules.manifest import Manifest
+from meshnode.modules.sections import custom_section
+from meshnode.runtime import growth
+from meshnode.runtime.aot import AotCache
+from meshnode.runtime.calls import Abi, InferAbi, SeedAbi
+from meshnode.runtime.compiler import Compiler
+from meshnode.runtime.engine import make_engine
+from meshnode.runtime.hal import Hal
+from meshnode.runtime.preflight import Guest, preflight
+from meshnode.runtime.runtime import effective
+from meshnode.runtime.sandbox import CompiledGuest, Sandbox
+from meshnode.runtime.self_test import decode
+from meshnode.runtime.sessions import ModelSession, SessionCache
+from meshnode.runtime.settings import RuntimeSettings
+from meshnode.runtime.ticker import Ticker
+
+_MAC_KEY = bytes(32)
+"""For a folder that is made for one measurement and removed after it."""
+
+
+@dataclass(slots=True)
+class Stages:
+    """Milliseconds by stage, in the order in which they happen."""
+
+    ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Time what happens inside."""
+        started = perf_counter()
+        yield
+        self.ms[stage] = (perf_counter() - started) * 1000
+
+
+def cold_start(
+    wasm: bytes,
+    manifest: Manifest,
+    models: Mapping[str, bytes],
+    *,
+    caps: Caps,
+    settings: RuntimeSettings,
+    folder: Path,
+) -> Stages:
+    """Return the time of each stage of loading a module that nothing is known of yet.
+
+    `folder` is empty before and may be removed after. Raises as `Runtime.load` does.
+    """
+    stages = Stages()
+    with stages.timing("preflight"):
+        guest = preflight(
+            wasm,
+            manifest,
+            allowed=settings.caps_allowed,
+            memory_bytes_max=settings.memory_bytes_max,
+        )
+    engine = make_engine()
+    ticker = Ticker(engine.increment_epoch, tick_ms=settings.epoch_ms)
+    cache = AotCache(folder / "aot", _MAC_KEY)
+    _compile(guest, engine_stages=stages)
+    with stages.timing("compile in a child"):
+        Compiler(engine, settings, cache).module(guest)
+    with stages.timing("load compiled"):
+        module = Compiler(engine, settings, cache).module(guest)
+    sessions = _sessions(wasm, manifest, models, caps, settings, ticker, folder, stages)
+    compiled = CompiledGuest(
+        engine=engine,
+        module=module,
+        imports=tuple((i.module, i.name) for i in guest.imports),
+        exports=frozenset(guest.exports),
+    )
+    hal = Hal(manifest.name, caps, sessions, log_lines_max=settings.log_lines_max)
+    started = perf_counter()
+    sandbox = TimedSandbox(compiled, hal, effective(manifest.limits, settings), ticker)
+    ready_ms = (perf_counter() - started) * 1000
+    stages.ms["init"] = sandbox.took_ms
+    stages.ms["start"] = max(0.0, ready_ms - sandbox.took_ms)
+    abi: Abi = (SeedAbi if manifest.abi == "seed" else InferAbi)(sandbox, manifest)
+    try:
+        _first_runs(manifest, abi, stages)
+    finally:
+        sandbox.close()
+    return stages
+
+
+class TimedSandbox(Sandbox):
+    """A sandbox that notes how long the guest's own initialisation takes."""
+
+    took_ms = 0.0
+    """In `_initialize` and `init`."""
+
+    def call(self, name: str, *args: int) -> int:
+        """See `Sandbox.call`."""
+        started = perf_counter()
+        try:
+            return super().call(name, *args)
+        finally:
+            if name in ("_initialize", "init"):
+                self.took_ms += (perf_counter() - started) * 1000
+
+
+def _compile(guest: Guest, *, engine_stages: Stages) -> None:
+    """Time the compiler alone, without the process that it is given in a node."""
+    engine = make_engine()
+    with engine_stages.timing("compile"):
+        Module(engine, growth.note_refusals(guest, guest.scan()))
+
+
+def _sessions(
+    wasm: bytes,
+    manifest: Manifest,
+    models: Mapping[str, bytes],
+    caps: Caps,
+    settings: RuntimeSettings,
+    ticker: Ticker,
+    folder: Path,
+    stages: Stages,
+) -> dict[str, ModelSession]:
+    if not manifest.models or not caps & Caps.NN:
+        return {}
+    cache = SessionCache(settings, ticker, caps=caps, empty_dir=folder / "empty")
+    with stages.timing("open models"):
+        return {
+            ref.name: cache.acquire(
+                ref,
+                bytes(custom_section(wasm, WEIGHTS_PREFIX + ref.name))
+                if ref.embedded
+                else models[ref.name],
+            )
+            for ref in manifest.models
+        }
+
+
+def _first_runs(manifest: Manifest, abi: Abi, stages: Stages) -> None:
+    """Time the first answer, which makes room in the guest, and the second: a request."""
+    if not manifest.self_tests:
+        return
+    arrays = decode(manifest.inputs, manifest.self_tests[0].inputs)
+    given: Sequence[np.ndarray] = [arrays[spec.name] for spec in manifest.inputs]
+    rows = given[0].shape[0] if manifest.batch and given[0].ndim else 1
+    with stages.timing("self-test"):
+        abi.run(given, rows)
+    with stages.timing("first request"):
+        abi.run(given, rows)
