@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("status", "show what the node here knows of itself"),
     "trust": ("trust", "list or add publishers whose modules may run here"),
     "stop": ("stop", "drain the node here and stop it"),
+    "bench": ("bench", "measure what meshnode adds to onnxruntime on this machine"),
     "bootstrap": ("bootstrap", "run a seed: it introduces nodes and reads no payload"),
     "version": ("version", "show the version"),
 }

@@ -1,12 +1,11 @@
 """The stages of a cold start, each timed by itself: what `Runtime.load` does in one go."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 from wasmtime import Module
 
 from meshnode.caps import Caps
@@ -15,12 +14,11 @@ from meshnode.modules.manifest import Manifest
 from meshnode.modules.sections import custom_section
 from meshnode.runtime import growth
 from meshnode.runtime.aot import AotCache
-from meshnode.runtime.calls import Abi, InferAbi, SeedAbi
 from meshnode.runtime.compiler import Compiler
 from meshnode.runtime.engine import make_engine
 from meshnode.runtime.hal import Hal
 from meshnode.runtime.preflight import Guest, preflight
-from meshnode.runtime.runtime import effective
+from meshnode.runtime.runtime import Runtime, effective
 from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.self_test import decode
 from meshnode.runtime.sessions import ModelSession, SessionCache
@@ -69,7 +67,7 @@ def cold_start(
     engine = make_engine()
     ticker = Ticker(engine.increment_epoch, tick_ms=settings.epoch_ms)
     cache = AotCache(folder / "aot", _MAC_KEY)
-    _compile(guest, engine_stages=stages)
+    _compile(guest, stages)
     with stages.timing("compile in a child"):
         Compiler(engine, settings, cache).module(guest)
     with stages.timing("load compiled"):
@@ -85,13 +83,11 @@ def cold_start(
     started = perf_counter()
     sandbox = TimedSandbox(compiled, hal, effective(manifest.limits, settings), ticker)
     ready_ms = (perf_counter() - started) * 1000
-    stages.ms["init"] = sandbox.took_ms
+    sandbox.close()
     stages.ms["start"] = max(0.0, ready_ms - sandbox.took_ms)
-    abi: Abi = (SeedAbi if manifest.abi == "seed" else InferAbi)(sandbox, manifest)
-    try:
-        _first_runs(manifest, abi, stages)
-    finally:
-        sandbox.close()
+    stages.ms["init"] = sandbox.took_ms
+    runtime = Runtime(settings, cache_dir=folder / "aot", mac_key=_MAC_KEY, caps=caps)
+    _first_runs(runtime, wasm, manifest, models, stages)
     return stages
 
 
@@ -111,10 +107,10 @@ class TimedSandbox(Sandbox):
                 self.took_ms += (perf_counter() - started) * 1000
 
 
-def _compile(guest: Guest, *, engine_stages: Stages) -> None:
+def _compile(guest: Guest, stages: Stages) -> None:
     """Time the compiler alone, without the process that it is given in a node."""
     engine = make_engine()
-    with engine_stages.timing("compile"):
+    with stages.timing("compile"):
         Module(engine, growth.note_refusals(guest, guest.scan()))
 
 
@@ -143,14 +139,18 @@ def _sessions(
         }
 
 
-def _first_runs(manifest: Manifest, abi: Abi, stages: Stages) -> None:
-    """Time the first answer, which makes room in the guest, and the second: a request."""
+def _first_runs(
+    runtime: Runtime,
+    wasm: bytes,
+    manifest: Manifest,
+    models: Mapping[str, bytes],
+    stages: Stages,
+) -> None:
+    """Time the first answer of an instance, for which room is made in the guest, and the next."""
     if not manifest.self_tests:
         return
     arrays = decode(manifest.inputs, manifest.self_tests[0].inputs)
-    given: Sequence[np.ndarray] = [arrays[spec.name] for spec in manifest.inputs]
-    rows = given[0].shape[0] if manifest.batch and given[0].ndim else 1
-    with stages.timing("self-test"):
-        abi.run(given, rows)
-    with stages.timing("first request"):
-        abi.run(given, rows)
+    with closing(runtime.load(wasm, replace(manifest, self_tests=()), models)) as module:
+        for stage in ("self-test", "first request"):
+            with stages.timing(stage):
+                module.run([arrays])

@@ -21,8 +21,8 @@ def test_every_stage_of_a_cold_start_is_timed(tmp_path: Path) -> None:
         "compile",
         "compile in a child",
         "load compiled",
-        "init",
         "start",
+        "init",
         "self-test",
         "first request",
     ]
