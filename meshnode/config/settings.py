@@ -75,7 +75,7 @@ class CapsSettings:
         "use",
         kinds.CAPS_OR_AUTO,
         None,
-        "What to claim; never more than was found. `auto`: everything found.",
+        "What to claim; never more than was found and policy allows. `auto`: all of that.",
     )
 
 
@@ -102,13 +102,30 @@ class PolicySettings:
         "max_output", kinds.size(1, BODY_BYTES_MAX), 16 * MIB, "The outputs of one request."
     )
     caps: Caps = setting(
-        "caps", kinds.CAPS, ACCELERATORS | Caps.NN, "Capabilities that a module may ask for."
+        "caps",
+        kinds.CAPS,
+        ACCELERATORS | Caps.NN,
+        "Capabilities that a module may ask for. Not by default: `wasi` (WASI programs), `nn.load` "
+        "(models that a module brings itself).",
     )
     publishers: str = setting(
         "publishers",
         kinds.choice("mesh", "listed"),
         "mesh",
         "Whose signature counts: `mesh` (certified by the mesh, or listed here) or `listed`.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """[runtime]: how modules are run."""
+
+    binding: str = setting(
+        "binding",
+        kinds.choice("auto", "public"),
+        "auto",
+        "How guests are called: `auto`, the fast way where the installed wasmtime allows it; "
+        "`public`, always wasmtime-py's own interface, some fifty times slower a call.",
     )
 
 
@@ -183,6 +200,7 @@ class Config:
     caps: CapsSettings = field(default_factory=CapsSettings)
     modules: ModulesSettings = field(default_factory=ModulesSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     batch: BatchSettings = field(default_factory=BatchSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

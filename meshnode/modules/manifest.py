@@ -13,14 +13,16 @@ from meshnode.wire.limits import BODY_BYTES_MAX, KIB, MIB
 
 SECTION_NAME = "meshnode"
 FORMAT = 1
-"""Raised when a field is added or changes its meaning; a node refuses formats it does not know."""
+"""Raised when a field is added or changes its meaning; a node refuses formats it does not know.
+
+A new word for `abi` is neither: a node that does not know it refuses the module by that word."""
 MANIFEST_BYTES_MAX = 48 * KIB
 """With a signature section of at most 16 KiB it fits `limits.HEAD_BYTES_MAX`."""
 
 ITEM_BYTES = {name: size for name, (_, _, size) in DTYPES.items()}
 """Bytes of one element, by dtype; the dtypes are numpy's names."""
 
-ABIS = ("infer", "seed")
+ABIS = ("infer", "seed", "command")
 NO_CAPS = Caps(0)
 MEMORY_BYTES_MIN = 64 * KIB
 """One Wasm page."""
@@ -98,7 +100,8 @@ class Manifest:
     name: str
     version: str
     abi: str
-    """"infer" (several tensors) or "seed" (one float32 array in, one out)."""
+    """"infer" (several tensors), "seed" (one float32 array in, one out) or "command" (a WASI
+    program: tensors on stdin and stdout)."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     required: Caps = Caps.CPU

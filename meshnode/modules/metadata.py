@@ -203,6 +203,8 @@ def _check_together(manifest: Manifest, fields: Fields) -> None:
             raise fields.wrong("abi", "a seed module has exactly one input and one output")
         if any(t.dtype != "float32" for t in tensors):
             raise fields.wrong("abi", "a seed module's tensors are float32")
+    if manifest.abi == "command":
+        _check_command(manifest, fields)
     if manifest.batch and any(not t.shape or t.shape[0] != -1 for t in tensors):
         raise fields.wrong("batch", "axis 0 of every input and output must be -1")
     if manifest.models and not (manifest.required | manifest.optional) & Caps.NN:
@@ -210,6 +212,15 @@ def _check_together(manifest: Manifest, fields: Fields) -> None:
     for i, test in enumerate(manifest.self_tests):
         _check_buffers(manifest.inputs, test.inputs, f"self_tests[{i}].inputs")
         _check_buffers(manifest.outputs, test.outputs, f"self_tests[{i}].outputs")
+
+
+def _check_command(manifest: Manifest, fields: Fields) -> None:
+    if not manifest.required & Caps.WASI:
+        raise fields.wrong("abi", "a command module needs the capability wasi, required")
+    # stdout has no shapes: what it leaves open must follow from its length.
+    opens = [t for t in manifest.outputs if -1 in t.shape[manifest.batch :]]
+    if len(opens) > 1:
+        raise fields.wrong("abi", "a command module has an open size in one output at most")
 
 
 def _check_buffers(tensors: tuple[TensorSpec, ...], buffers: tuple[bytes, ...], at: str) -> None:

@@ -50,7 +50,13 @@ from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.observe import LoadMeter
 from meshnode.placement.settings import PlacementSettings
-from meshnode.runtime.providers import ACCELERATORS, described, detect_caps, survey
+from meshnode.runtime.providers import (
+    ACCELERATORS,
+    described,
+    detect_caps,
+    survey,
+    with_interfaces,
+)
 from meshnode.runtime.runtime import Runtime, calibrate
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.storage.blobs import BlobStore
@@ -129,7 +135,9 @@ class Building:
         found, self.verdicts, speed = await trio.to_thread.run_sync(
             lambda: (detect_caps(wanted), survey(wanted), calibrate())
         )
-        self.caps = found if claimed is None else claimed & found
+        offered = with_interfaces(found) & self.config.policy.caps
+        # What policy refuses is not advertised: peers would send requests here for nothing.
+        self.caps = offered if claimed is None else claimed & offered
         return round(speed * self.config.simulate.slowdown)
 
     def _machines(self, speed: int) -> None:
@@ -189,6 +197,7 @@ class Building:
                 run_ms_max=policy.max_run_ms,
                 output_bytes_max=policy.max_output_bytes,
                 caps_allowed=policy.caps,
+                binding=config.runtime.binding,
             ),
             cache_dir=self.home.aot_cache,
             mac_key=self._secret(b"aot"),

@@ -1,37 +1,37 @@
-"""The only file that calls wasmtime at run time: one instance, its memory, its calls.
+"""What the runtime asks of a binding to wasmtime: linked modules, instances, and how they end.
 
-Uses wasmtime-py's public API. That costs about 50 us a call and 15 us a host call; what would cost
-more is avoided: exports are looked up once, and memory is a numpy view, never read or written
-through the binding. Host functions must not raise: the binding keeps such an exception in one
-global, from where another thread may take it.
+There are two: `fastcall` speaks to wasmtime's C interface directly, `public_api` uses wasmtime-py
+as it is meant to be used and is some fifty times slower. `bind` chooses; nobody above knows which.
+
+A host function must not raise. One that does all the same ends the guest, and its exception comes
+out of the call that the host has made: it is kept in the instance, because the one global in which
+wasmtime-py keeps such an exception can be emptied by another thread.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Protocol
 
-import numpy as np
-from wasmtime import (
-    Caller,
-    Engine,
-    Func,
-    FuncType,
-    Global,
-    Linker,
-    Memory,
-    Module,
-    Store,
-    Trap,
-    TrapCode,
-    ValType,
-    WasmtimeError,
-)
+from wasmtime import Engine, Module, Trap, TrapCode
 
-from meshnode.runtime.abi import DENIED_EXPORT, PAGE_BYTES, U32_MASK, Signature
-from meshnode.runtime.guest_types import TABLE_ELEMENTS_MAX
+from meshnode.runtime.abi import Signature
+from meshnode.runtime.guest_memory import GuestMemory as GuestMemory
+from meshnode.runtime.guest_memory import NoMemory as NoMemory
+from meshnode.runtime.guest_types import NUMBERS, TABLE_ELEMENTS_MAX
 
+_log = logging.getLogger(__name__)
 HostCall = Callable[..., int | None]
-"""Takes the guest's memory (None if it has none yet) and the arguments as unsigned numbers."""
-_VALUE_TYPES = {0x7F: ValType.i32, 0x7E: ValType.i64, 0x7D: ValType.f32, 0x7C: ValType.f64}
+"""Takes the guest's memory (None if it has none yet) and the arguments: i32 and i64 as unsigned
+numbers, f32 and f64 as floats."""
+ImportKey = tuple[str, str]
+I32, I64, F32, F64 = NUMBERS
+"""The bytes that stand for value types in a `Signature`."""
+INTEGERS = (I32, I64)
+STORE_LIMITS = {"table_elements": TABLE_ELEMENTS_MAX, "instances": 1, "tables": 1, "memories": 1}
+"""Of every store, beside the size of its memory."""
 
 
 class GuestTrap(Exception):
@@ -43,8 +43,8 @@ class GuestTrap(Exception):
         self.out_of_time = out_of_time
 
 
-class NoMemory(Exception):
-    """The limiter refused pages that the host asked for in the guest's memory."""
+class GuestExit(BaseException):
+    """The guest has ended itself: the one thing that a host function raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,143 +55,79 @@ class HostImport:
     call: HostCall
 
 
-class GuestMemory:
-    """The guest's linear memory as bytes; every access is checked against its current length."""
-
-    def __init__(self, memory: Memory, store: Store) -> None:
-        self._memory = memory
-        self._store = store
-        self._view = np.empty(0, np.uint8)
-        self._refresh()
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes, now."""
-        return int(self._memory.data_len(self._store))
-
-    def slice(self, pointer: int, size: int) -> np.ndarray | None:
-        """Return a writable view of `size` bytes at `pointer`, or None if any lies outside.
-
-        Touching memory beyond its length would be a real segmentation fault.
-        """
-        end = pointer + size
-        if end > len(self._view):
-            # Memory only grows and never moves, so a length once seen stays good.
-            self._refresh()
-            if end > len(self._view):
-                return None
-        return self._view[pointer:end]
-
-    def grow(self, pages: int) -> int:
-        """Add pages for the host's own use and return where they begin, or raise NoMemory."""
-        try:
-            return int(self._memory.grow(self._store, pages)) * PAGE_BYTES
-        except WasmtimeError as error:
-            raise NoMemory(str(error)) from error
-
-    def _refresh(self) -> None:
-        size = self.size
-        if size:
-            base = self._memory.get_buffer_ptr(self._store, size)
-            self._view = np.frombuffer(memoryview(base), dtype=np.uint8)
-
-
-class Instance:
+class Instance(Protocol):
     """A live instance. Used by one thread at a time."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        module: Module,
-        imports: Mapping[tuple[str, str], HostImport],
-        *,
-        memory_bytes_max: int,
-        ticks: int,
-    ) -> None:
-        """Instantiate, the start function included; raises GuestTrap."""
-        self._memory: GuestMemory | None = None
-        self._functions: dict[str, Func] = {}
-        self._store = Store(engine)
-        self._store.set_limits(
-            memory_size=memory_bytes_max,
-            table_elements=TABLE_ELEMENTS_MAX,
-            instances=1,
-            tables=1,
-            memories=1,
-        )
-        self._store.set_epoch_deadline(ticks)
-        linker = Linker(engine)
-        for (module_name, name), host in imports.items():
-            linker.define_func(
-                module_name, name, _func_type(host.signature), self._wrap(host.call), True
-            )
-        try:
-            exports = linker.instantiate(self._store, module).exports(self._store)
-        except (Trap, WasmtimeError) as error:
-            self.close()
-            raise _stopped(error) from error
-        self._functions = {n: e for n, e in exports.items() if isinstance(e, Func)}
-        memory = exports["memory"]
-        assert isinstance(memory, Memory), "preflight has checked the exports"
-        self._memory = GuestMemory(memory, self._store)
-        denied = exports.get(DENIED_EXPORT)
-        self._denied = denied if isinstance(denied, Global) else None
 
     @property
     def memory(self) -> GuestMemory:
         """The guest's memory."""
-        assert self._memory is not None, "host functions bind it before they use it"
-        return self._memory
+        ...
 
     def call(self, name: str, *args: int, ticks: int) -> int:
-        """Call an exported function of i32s; 0 if it returns nothing. Raises GuestTrap."""
-        self._store.set_epoch_deadline(ticks)
-        try:
-            result = self._functions[name](self._store, *map(_signed, args))
-        except (Trap, WasmtimeError) as error:
-            raise _stopped(error) from error
-        return 0 if result is None else int(result)
+        """Call an exported function of integers; 0 if it returns nothing. Raises GuestTrap."""
+        ...
 
     def was_refused_memory(self) -> bool:
         """Return whether a `memory.grow` of the guest has failed, and forget it."""
-        if self._denied is None or not self._denied.value(self._store):
-            return False
-        self._denied.set_value(self._store, 0)
-        return True
+        ...
 
     def close(self) -> None:
-        """Free the instance and its memory.
-
-        Needed: the binding's table of host functions keeps this object alive until the store is
-        gone, and this object keeps the store.
-        """
-        self._memory = None
-        self._functions = {}
-        self._store.close()
-
-    def _wrap(self, call: HostCall) -> Callable[..., int | None]:
-        def host_call(caller: Caller, *args: int) -> int | None:
-            if self._memory is None:  # called from the start function, before exports are known
-                memory = caller.get("memory")
-                if isinstance(memory, Memory):
-                    self._memory = GuestMemory(memory, self._store)
-            return call(self._memory, *[a & U32_MASK for a in args])
-
-        return host_call
+        """Free the instance and its memory. Twice is harmless."""
+        ...
 
 
-def _func_type(signature: Signature) -> FuncType:
-    return FuncType(
-        [_VALUE_TYPES[t]() for t in signature.params],
-        [_VALUE_TYPES[t]() for t in signature.results],
-    )
+class Linked(Protocol):
+    """A module whose imports are resolved, by type: each instance brings its own functions."""
+
+    def instantiate(
+        self, imports: Mapping[ImportKey, HostImport], *, memory_bytes_max: int, ticks: int
+    ) -> Instance:
+        """Return an instance, its start function run. Raises GuestTrap."""
+        ...
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 32) if value >= 1 << 31 else value
+def bind(
+    engine: Engine,
+    module: Module,
+    imports: Mapping[ImportKey, Signature],
+    exports: Mapping[str, Signature],
+    *,
+    binding: str,
+) -> Linked:
+    """Return the module ready for instances.
+
+    `imports` and `exports` are the function types that preflight has proved; `binding` is "auto"
+    or "public".
+    """
+    if binding == "auto" and fast():
+        from meshnode.runtime.fastcall import FastModule
+
+        return FastModule(engine, module, imports, exports)
+    from meshnode.runtime.public_api import PublicModule
+
+    return PublicModule(engine, module, imports)
 
 
-def _stopped(error: Exception) -> GuestTrap:
+PINNED = "50."
+"""The wasmtime releases whose C interface `fastcall` was written for and is tested with."""
+
+
+@cache
+def fast() -> bool:
+    """Return whether the wasmtime that is installed is one that `fastcall` knows."""
+    if not (installed := version("wasmtime")).startswith(PINNED):
+        _log.warning(
+            "guests are called through wasmtime's public interface, which is slower: "
+            "the fast one is for wasmtime %sx, installed is %s",
+            PINNED,
+            installed,
+        )
+        return False
+    return True
+
+
+def stopped(error: Exception) -> GuestTrap:
+    """Return the trap for an error of wasmtime, with its code's name if it has one."""
     if isinstance(error, Trap):
         try:
             code = error.trap_code

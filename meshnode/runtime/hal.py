@@ -7,7 +7,7 @@ reason and not with the status the guest makes of it. `docs/guest-abi.md` is the
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import prod
 from time import perf_counter
 
@@ -22,14 +22,24 @@ from meshnode.runtime.abi import (
     LOG_LINE_BYTES_MAX,
     MODEL_NAME_BYTES_MAX,
     MODELS_OPEN_MAX,
+    NN_MODULE,
     RECORD,
     TENSOR_TYPES,
+    WASI_MODULE,
     Errno,
 )
 from meshnode.runtime.binding import GuestMemory, HostCall, HostImport
+from meshnode.runtime.nn import NnHost
+from meshnode.runtime.nn_loader import Loader
+from meshnode.runtime.one_shot import OneShot
 from meshnode.runtime.providers import detect_caps as detect_caps
-from meshnode.runtime.sessions import ModelSession, ModelTensor, Sessions
-from meshnode.wire.limits import RANK_MAX, TENSORS_MAX
+from meshnode.runtime.providers import with_interfaces as with_interfaces
+from meshnode.runtime.records import Record as Record
+from meshnode.runtime.records import read_array as read_array
+from meshnode.runtime.records import write_arrays as write_arrays
+from meshnode.runtime.sessions import ModelSession, Sessions
+from meshnode.runtime.wasi import WasiErrno, WasiHost
+from meshnode.runtime.wasi_stdio import Stdio
 
 _log = logging.getLogger("meshnode.guest")
 _LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.WARNING}
@@ -39,21 +49,62 @@ _LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.WAR
 class Hal:
     """The host functions of one instance, with the models it may open."""
 
-    def __init__(self, name: str, caps: Caps, sessions: Sessions, *, log_lines_max: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        caps: Caps,
+        sessions: Sessions,
+        *,
+        log_lines_max: int,
+        loader: Loader | None = None,
+        stdio: Stdio | None = None,
+        now: Callable[[], float] = perf_counter,
+    ) -> None:
+        """`loader` is None unless the module may bring models of its own; `now` is the clock that
+        deadlines are in."""
         self._name = name
         self._caps = caps
         self._sessions = sessions
         self._log_lines_max = log_lines_max
         self._opened: list[ModelSession] = []
+        self._one_shot = OneShot()
         self._log_lines = 0
         self._deadline = 0.0
         self.fault: MeshnodeError | None = None
         """Why a model run failed in the call at hand; None if none did."""
-        self.model_us = 0
-        """Time spent in onnxruntime; whoever reads it subtracts what it was before."""
+        self.model_s = 0.0
+        """Time spent on models; whoever reads it subtracts what it was before."""
+        self._loader = loader
+        self._stdio = stdio or Stdio(seed=name.encode())
+        self._now = now
+        self.wasi: WasiHost | None = None
+        """None unless the guest imports WASI."""
+
+    @property
+    def model_us(self) -> int:
+        """The same in microseconds."""
+        return round(self.model_s * 1e6)
+
+    @model_us.setter
+    def model_us(self, value: int) -> None:
+        self.model_s = value / 1e6
+
+    @property
+    def exit_status(self) -> int | None:
+        """What a guest with WASI ended itself with; None if it did not."""
+        return self._stdio.exit_status
+
+    def close(self) -> None:
+        """The instance has ended: let go of what was opened for it. Twice is harmless."""
+        if self.wasi is not None:
+            self.wasi.finish()
+        if self._loader is not None:
+            self._loader.close()
 
     def begin(self, deadline: float) -> None:
         """A call into the guest begins; it must be over at `deadline` (the ticker's time)."""
+        if self.wasi is not None:
+            self.wasi.begin(deadline)
         self._deadline = deadline
         self._log_lines = 0
         self.fault = None
@@ -67,23 +118,49 @@ class Hal:
             "describe": self._describe,
             "infer": self._infer,
         }
-        return {
-            key: HostImport(IMPORTS[key].signature, self._guarded(calls[key[1]])) for key in wanted
-        }
+        wanted = tuple(wanted)
+        modules = {module for module, _ in wanted}
+        nn = self._nn_calls() if NN_MODULE in modules else {}
+        wasi = self._wasi_calls() if WASI_MODULE in modules else {}
+        found = {}
+        for key in wanted:
+            module, name = key
+            if module == WASI_MODULE:
+                call = self._guarded(wasi[name], WasiErrno.IO)
+            else:
+                call = self._guarded(nn[name] if module == NN_MODULE else calls[name])
+            found[key] = HostImport(IMPORTS[key].signature, call)
+        return found
 
-    def _guarded(self, call: HostCall) -> HostCall:
+    def _nn_calls(self) -> dict[str, HostCall]:
+        models = self._sessions if self._caps & Caps.NN else None
+        return NnHost(models, self._work, self._loader).calls()
+
+    def _wasi_calls(self) -> dict[str, HostCall]:
+        self.wasi = WasiHost(self._stdio, self._log_line, self._now)
+        self.wasi.begin(self._deadline)
+        return self.wasi.calls()
+
+    def _guarded(self, call: HostCall, failed: int = Errno.RUNTIME_ERROR) -> HostCall:
         def guarded(memory: GuestMemory | None, *args: int) -> int | None:
             try:
                 return call(memory, *args)
-            except MeshnodeError as error:
-                self.fault = error
             except Exception as error:  # nothing may be raised into the binding
-                _log.exception("host function failed for %s", self._name)
-                self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
-            return Errno.RUNTIME_ERROR
+                self._failed(error)
+                return failed
 
-        # A function without a result must not return one, so logging is guarded by itself.
-        return call if call == self._write_log else guarded
+        # A function without a result must not return one, and the one that is called for each
+        # request saves a call: both are guarded by themselves, and `proc_exit` means to raise.
+        bare = (self._write_log, self._infer, self.wasi and self.wasi.proc_exit)
+        return call if call in bare else guarded
+
+    def _failed(self, error: Exception) -> int:
+        if isinstance(error, MeshnodeError):
+            self.fault = error
+        else:
+            _log.error("host function failed for %s", self._name, exc_info=error)
+            self.fault = ModelFailed(f"a host function failed: {type(error).__name__}")
+        return Errno.RUNTIME_ERROR
 
     # ------------------------------------------------------------------ small ones
 
@@ -91,13 +168,16 @@ class Hal:
         return int(self._caps) & GUEST_MASK
 
     def _write_log(self, memory: GuestMemory | None, level: int, pointer: int, size: int) -> None:
+        text = memory.slice(pointer, min(size, LOG_LINE_BYTES_MAX)) if memory else None
+        self._log_line(level, b"" if text is None else text.tobytes())
+
+    def _log_line(self, level: int, text: bytes) -> None:
         self._log_lines += 1
-        if memory is None or self._log_lines > self._log_lines_max:
+        if not text or self._log_lines > self._log_lines_max:
             return
-        text = memory.slice(pointer, min(size, LOG_LINE_BYTES_MAX))
-        if text is not None and _log.isEnabledFor(severity := _LEVELS.get(level, logging.INFO)):
+        if _log.isEnabledFor(severity := _LEVELS.get(level, logging.INFO)):
             # Escaped: a guest must not forge lines or speak to a terminal.
-            line = text.tobytes().decode("utf-8", "replace").encode("unicode_escape").decode()
+            line = text.decode("utf-8", "replace").encode("unicode_escape").decode()
             _log.log(severity, "%s: %s", self._name, line)
 
     def _model_open(self, memory: GuestMemory | None, pointer: int, size: int) -> int:
@@ -142,87 +222,22 @@ class Hal:
         RECORD.pack_into(record.data, 0, dims_pointer, len(dims), number, data_pointer, size)
         return Errno.SUCCESS if fits else Errno.TOO_LARGE
 
-    # ------------------------------------------------------------------ infer
-
-    def _infer(
-        self,
-        memory: GuestMemory | None,
-        handle: int,
-        in_pointer: int,
-        in_count: int,
-        out_pointer: int,
-        out_count: int,
-    ) -> int:
-        """Run a model on arrays of tensor records; inputs are read where they lie."""
-        session = self._session(handle)
-        if memory is None or session is None:
+    def _infer(self, memory: GuestMemory | None, handle: int, *tensors: int) -> int:
+        """Run a model on arrays of tensor records: in*, n_in, out*, n_out."""
+        if memory is None or not 1 <= handle <= len(self._opened):
             return Errno.INVALID_ARGUMENT
-        if in_count != len(session.inputs) or out_count > len(session.outputs):
-            return Errno.INVALID_ARGUMENT
-        records_in = memory.slice(in_pointer, RECORD.size * in_count)
-        records_out = memory.slice(out_pointer, RECORD.size * out_count)
-        if records_in is None or records_out is None or max(in_count, out_count) > TENSORS_MAX:
-            return Errno.INVALID_ARGUMENT
-        arrays = []
-        for i, tensor in enumerate(session.inputs):
-            array = read_array(memory, RECORD.unpack_from(records_in.data, RECORD.size * i), tensor)
-            if array is None:
-                return Errno.INVALID_ARGUMENT
-            arrays.append(array)
         started = perf_counter()
         try:
-            outputs = session.run(arrays, self._deadline)
+            return self._one_shot.run(memory, self._opened[handle - 1], tensors, self._deadline)
+        except Exception as error:
+            return self._failed(error)
         finally:
-            self.model_us += round((perf_counter() - started) * 1e6)
-        return write_arrays(memory, records_out.data, outputs[:out_count])
+            self.model_s += perf_counter() - started
 
-
-Record = tuple[int, int, int, int, int]
-
-
-def read_array(memory: GuestMemory, record: Record, tensor: ModelTensor) -> np.ndarray | None:
-    """Return a guest's tensor as a view of its memory, or None if the record is wrong."""
-    dims_pointer, rank, number, data_pointer, size = record
-    if number != TENSOR_TYPES[tensor.dtype] or rank > RANK_MAX:
-        return None
-    raw_dims, data = memory.slice(dims_pointer, 4 * rank), memory.slice(data_pointer, size)
-    if raw_dims is None or data is None:
-        return None
-    dims: list[int] = np.frombuffer(raw_dims.tobytes(), np.uint32).tolist()
-    item = ITEM_BYTES[tensor.dtype]
-    # Python's integers: a product of u32s would wrap in any fixed width.
-    if prod(dims) * item != size:
-        return None
-    if tensor.dtype == "bool":
-        # Bytes other than 0 and 1 are undefined behaviour in what reads them.
-        flags: np.ndarray = np.not_equal(data, 0)
-        return flags.reshape(dims)
-    if data_pointer % item:
-        data = data.copy()
-    if dims == [1] and not tensor.shape:
-        dims = []  # wasi-nn tells guests to write a scalar so
-    return data.view(tensor.dtype).reshape(dims)
-
-
-def write_arrays(memory: GuestMemory, records: memoryview, arrays: list[np.ndarray]) -> int:
-    """Copy results to where the guest's records point, or say in them how much room it takes."""
-    places = []
-    for i, array in enumerate(arrays):
-        record: Record = RECORD.unpack_from(records, RECORD.size * i)
-        places.append((record, array, array.ndim <= record[1] and array.nbytes <= record[4]))
-    fits = all(ok for _, _, ok in places)
-    for i, (record, array, _) in enumerate(places):
-        dims_pointer, _, _, data_pointer, _ = record
-        if fits:
-            dims = memory.slice(dims_pointer, 4 * array.ndim)
-            data = memory.slice(data_pointer, array.nbytes)
-            if dims is None or data is None:
-                return Errno.INVALID_ARGUMENT
-            dims[:] = np.array(array.shape, np.uint32).view(np.uint8)
-            if array.nbytes:
-                data[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        number = TENSOR_TYPES[array.dtype.name]
-        RECORD.pack_into(
-            records, RECORD.size * i, dims_pointer, array.ndim, number, data_pointer, array.nbytes
-        )
-    return Errno.SUCCESS if fits else Errno.TOO_LARGE
+    def _work(self, work: Callable[[float], None]) -> None:
+        """Run a model for wasi-nn."""
+        started = perf_counter()
+        try:
+            work(self._deadline)
+        finally:
+            self.model_s += perf_counter() - started

@@ -7,7 +7,7 @@ module whose shape is proved goes on. Custom sections are never handed on: names
 the compiler copies and gain nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meshnode.caps import Caps
@@ -15,6 +15,7 @@ from meshnode.errors import CannotRunHere, MalformedModule, UndeclaredImport
 from meshnode.modules.manifest import Manifest
 from meshnode.modules.sections import CUSTOM, HEADER, Section, iter_sections
 from meshnode.runtime.abi import (
+    COMMAND_EXPORTS,
     DENIED_EXPORT,
     FOREIGN_MODULES,
     IMPORTS,
@@ -42,17 +43,8 @@ from meshnode.wire.messages import Buffer
 
 GUEST_BYTES_MAX = 16 * MIB
 """Without custom sections, so without embedded weights."""
-_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _CODE, _TAG = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    10,
-    13,
-)
+_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT = 1, 2, 3, 4, 5, 6, 7
+_START, _CODE, _TAG = 8, 10, 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +67,16 @@ class Guest:
     def section(self, id_: int) -> Section | None:
         """Return the section with this id, if the module has it."""
         return next((s for s in self.sections if s.id == id_), None)
+
+    @property
+    def import_types(self) -> dict[tuple[str, str], Signature]:
+        """The type of each function it wants; proved, so that calls need not check it."""
+        return {(i.module, i.name): i.signature for i in self.imports}
+
+    @property
+    def export_types(self) -> dict[str, Signature]:
+        """The type of each function it shows."""
+        return {n: e.signature for n, e in self.exports.items() if e.signature is not None}
 
     def has(self, export: str) -> bool:
         """Return whether a name is exported."""
@@ -159,7 +161,7 @@ def check_imports(imports: Sequence[ImportedFunction], manifest: Manifest, allow
         raise UndeclaredImport(
             f"the module needs the capability {_names(refused)}, "
             "which this node's policy does not allow",
-            try_="policy.caps in node.toml",
+            try_=allow(refused),
         )
     for each in imports:
         needs = IMPORTS[each.module, each.name].needs
@@ -167,13 +169,22 @@ def check_imports(imports: Sequence[ImportedFunction], manifest: Manifest, allow
             raise UndeclaredImport(
                 f"the module imports {each}, which needs the capability {_names(needs)}, "
                 "and this node's policy does not allow it",
-                try_="policy.caps in node.toml",
+                try_=allow(needs & ~allowed),
             )
+
+
+def allow(caps: Caps) -> str:
+    """Return what an operator changes to let modules use these capabilities."""
+    listed = ", ".join(f'"{name}"' for name in caps.names())
+    return f"add {listed} to policy.caps in node.toml, if modules may use it here"
 
 
 def _unknown_import(each: ImportedFunction) -> UndeclaredImport:
     needs = FOREIGN_MODULES.get(each.module)
-    known = sorted(f"{m}.{n}" for m, n in IMPORTS)
+    # Of an interface that it half knows, a reader wants its functions; else which there are.
+    same = [f"{m}.{n}" for m, n in IMPORTS if m == each.module]
+    ours = [f"{m}.{n}" for m, n in IMPORTS if not m.startswith("wasi")]
+    known = sorted(same or (*ours, "wasi_ephemeral_nn.*", "wasi_snapshot_preview1.*"))
     return UndeclaredImport(
         f"the module imports {each}, which no capability gives: it is not part of the guest ABI"
         if needs is None
@@ -196,9 +207,19 @@ def _check_exports(guest: Guest, abi: str) -> None:
                 because=[f"it exports: {', '.join(exports) or 'nothing'}"],
             )
         _check_function(name, exports[name], wanted)
-    for name, wanted in OPTIONAL_EXPORTS.items():
+    if abi == "command" and "_start" not in exports and guest.section(_START) is None:
+        raise MalformedModule(
+            "the module has neither an export '_start' nor a start function to run",
+            because=[f"it exports: {', '.join(exports)}"],
+        )
+    for name, wanted in called_exports(abi).items():
         if name in exports:
             _check_function(name, exports[name], wanted)
+
+
+def called_exports(abi: str) -> Mapping[str, Signature]:
+    """Return the exports that the host calls where a guest of this ABI has them."""
+    return COMMAND_EXPORTS if abi == "command" else REQUIRED_EXPORTS[abi] | OPTIONAL_EXPORTS
 
 
 def _check_function(name: str, export: Export, wanted: Signature) -> None:

@@ -308,6 +308,11 @@ def survey(within: Caps) -> list[Verdict]:
     return [Verdict(v.accelerator, tried.get(v.accelerator, v.reason)) for v in verdicts]
 
 
+def with_interfaces(found: Caps) -> Caps:
+    """Return what a machine can do together with what this program offers on any machine."""
+    return found | Caps.WASI | (Caps.NN_LOAD if found & Caps.NN else Caps(0))
+
+
 def _try_out(accelerator: Accelerator) -> str:
     return probe.try_out(accelerator.provider, accelerator.options, accelerator.memory_pattern)
 

@@ -23,20 +23,27 @@ from meshnode.modules.sections import custom_section
 from meshnode.runtime.aot import AotCache
 from meshnode.runtime.calibrate import calibrate as calibrate
 from meshnode.runtime.calls import Abi, InferAbi, SeedAbi
+from meshnode.runtime.command import CommandAbi
 from meshnode.runtime.compiler import Compiler
 from meshnode.runtime.engine import make_engine
 from meshnode.runtime.hal import Hal
-from meshnode.runtime.preflight import preflight
+from meshnode.runtime.nn_loader import Loader
+from meshnode.runtime.preflight import allow, called_exports, preflight
 from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.self_test import check_self_tests
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.wasi_stdio import Stdio
 from meshnode.wire.arrays import header
 
 _log = logging.getLogger(__name__)
+ACCEPTED_MAX = 256
+"""Combinations of input shapes whose check is remembered; then that begins anew."""
 Arrays = Mapping[str, np.ndarray]
 Outcome = dict[str, np.ndarray] | MeshnodeError
+SWITCHED = Caps.NN_LOAD | Caps.WASI
+"""Capabilities that a node has only if its operator says so."""
 
 
 @dataclass(slots=True)
@@ -87,6 +94,7 @@ class Runtime:
                 f"{manifest.name} needs the capability {', '.join(missing.names())}, "
                 "which this node does not have",
                 because=[f"this node has: {', '.join(self._caps.names())}"],
+                try_=allow(missing) if missing & SWITCHED else "",
             )
         settings = self._settings
         guest = preflight(
@@ -97,12 +105,15 @@ class Runtime:
         )
         with ExitStack() as held:
             sessions = self._open_models(wasm, manifest, models, held)
+            called = called_exports(manifest.abi)
             compiled = CompiledGuest(
                 engine=self._engine,
                 module=self._compiler.module(guest),
-                imports=tuple((i.module, i.name) for i in guest.imports),
-                exports=frozenset(guest.exports),
+                imports=guest.import_types,
+                exports={n: s for n, s in guest.export_types.items() if n in called},
+                binding=settings.binding,
             )
+            may_load = (manifest.required | manifest.optional) & settings.caps_allowed & self._caps
             loaded = LoadedModule(
                 manifest,
                 compiled,
@@ -110,7 +121,8 @@ class Runtime:
                 caps=self._caps,
                 limits=effective(manifest.limits, settings),
                 ticker=self._ticker,
-                log_lines_max=settings.log_lines_max,
+                settings=settings,
+                cache=self._sessions if may_load & Caps.NN_LOAD else None,
             )
             loaded.start()
             loaded.held = held.pop_all()
@@ -145,8 +157,10 @@ class LoadedModule:
         caps: Caps,
         limits: Limits,
         ticker: Ticker,
-        log_lines_max: int,
+        settings: RuntimeSettings,
+        cache: SessionCache | None,
     ) -> None:
+        """`cache` opens models that the guest brings itself; None if it may not."""
         self.held = ExitStack()
         """Gives the sessions back when it is closed."""
         self._manifest = manifest
@@ -155,11 +169,16 @@ class LoadedModule:
         self._limits = limits
         self._ticker = ticker
         self._caps = caps
-        self._log_lines_max = log_lines_max
+        self._settings = settings
+        self._cache = cache
         self._hal: Hal | None = None
         self._sandbox: Sandbox | None = None
         self._abi: Abi | None = None
         self._names = [spec.name for spec in manifest.inputs]
+        self._output_names = [spec.name for spec in manifest.outputs]
+        self._accepted: dict[object, int] = {}
+        """Inputs that were found to be what the manifest declares (names, dtypes, shapes), and
+        their rows."""
         self._closed = False
 
     @property
@@ -167,6 +186,13 @@ class LoadedModule:
         """What the instance holds: its memory, and its models' size."""
         guest = self._sandbox.memory_bytes if self._sandbox else 0
         return guest + sum(session.size for session in self._sessions.values())
+
+    @property
+    def started_s(self) -> tuple[float, float]:
+        """What the instance at hand took to instantiate, and then to initialise itself."""
+        return (
+            (0.0, 0.0) if self._sandbox is None else (self._sandbox.start_s, self._sandbox.init_s)
+        )
 
     def start(self) -> None:
         """Make the instance and pass the self-tests, or raise ModuleFailed."""
@@ -185,16 +211,16 @@ class LoadedModule:
         if self._closed:
             raise ValueError("the module was closed")
         started = perf_counter()
-        model_us = self._model_us
+        model_s = self._model_s
+        if len(requests) == 1:
+            return self._result([self._run_alone(requests[0])], started, model_s)
         outcomes: list[Outcome] = [ModuleFailed("not run")] * len(requests)
         for group in self._groups(requests, outcomes):
             for index, outcome in zip(
                 group, self._run_group([requests[i] for i in group]), strict=True
             ):
                 outcomes[index] = outcome
-        return RunResult(
-            outcomes, round((perf_counter() - started) * 1e6), self._model_us - model_us
-        )
+        return self._result(outcomes, started, model_s)
 
     def close(self) -> None:
         """Free the instance and let go of its models. Twice is harmless."""
@@ -202,16 +228,20 @@ class LoadedModule:
         self._drop()
         self.held.close()
 
+    def _result(self, outcomes: list[Outcome], started: float, model_s: float) -> RunResult:
+        run_us = round((perf_counter() - started) * 1e6)
+        return RunResult(outcomes, run_us, round((self._model_s - model_s) * 1e6))
+
     @property
-    def _model_us(self) -> int:
-        return 0 if self._hal is None else self._hal.model_us
+    def _model_s(self) -> float:
+        return 0.0 if self._hal is None else self._hal.model_s
 
     def _groups(self, requests: Sequence[Arrays], outcomes: list[Outcome]) -> Iterable[list[int]]:
         """Return the indices of requests that can be run together; misfits get their outcome."""
         groups: dict[object, list[int]] = {}
         for index, arrays in enumerate(requests):
             try:
-                self._check(arrays)
+                self._rows(arrays)
             except MeshnodeError as error:
                 outcomes[index] = error
                 continue
@@ -220,10 +250,18 @@ class LoadedModule:
             groups.setdefault(key, []).append(index)
         return groups.values()
 
-    def _check(self, arrays: Arrays) -> None:
-        """Raise InputError unless the arrays are what the manifest declares."""
-        heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
-        check_inputs(self._manifest, heads)
+    def _rows(self, arrays: Arrays) -> int:
+        """Return the size of the batch axis, or raise InputError if the manifest differs."""
+        # Only names, dtypes and shapes are looked at: what was right once is right again.
+        key = tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
+        rows = self._accepted.get(key)
+        if rows is None:
+            heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
+            rows = check_inputs(self._manifest, heads)
+            if len(self._accepted) >= ACCEPTED_MAX:
+                self._accepted.clear()
+            self._accepted[key] = rows
+        return rows
 
     def _run_group(self, requests: Sequence[Arrays]) -> list[Outcome]:
         if len(requests) == 1:
@@ -241,6 +279,12 @@ class LoadedModule:
         parts = {name: np.split(array, ends) for name, array in answers.items()}
         return [{name: parts[name][i] for name in parts} for i in range(len(requests))]
 
+    def _run_alone(self, arrays: Arrays) -> Outcome:
+        try:
+            return self._call(arrays, self._rows(arrays))
+        except MeshnodeError as error:
+            return error
+
     def _run_one(self, arrays: Arrays) -> Outcome:
         first = arrays[self._names[0]].shape
         try:
@@ -249,26 +293,47 @@ class LoadedModule:
             return error
 
     def _call(self, arrays: Arrays, rows: int) -> dict[str, np.ndarray]:
-        abi = self._live()
+        abi = self._abi or self._live()
         try:
             answers = abi.run([arrays[name] for name in self._names], rows)
         finally:
             if self._sandbox is not None and not self._sandbox.alive:
                 self._drop()
-        return dict(zip((s.name for s in self._manifest.outputs), answers, strict=True))
+        return dict(zip(self._output_names, answers, strict=True))
 
     def _live(self) -> Abi:
         """Return the instance's ABI; a new instance if the last one trapped."""
         if self._abi is None:
-            spent_us = self._model_us
-            self._hal = Hal(
-                self._manifest.name, self._caps, self._sessions, log_lines_max=self._log_lines_max
-            )
-            self._hal.model_us = spent_us
-            self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
-            abi = SeedAbi if self._manifest.abi == "seed" else InferAbi
-            self._abi = abi(self._sandbox, self._manifest)
+            if self._manifest.abi == "command":
+                self._abi = CommandAbi(self._start, self._manifest, self._limits)
+            else:
+                abi = SeedAbi if self._manifest.abi == "seed" else InferAbi
+                self._abi = abi(self._start(None), self._manifest)
         return self._abi
+
+    def _start(self, stdio: Stdio | None) -> Sandbox:
+        """Make a new instance; `stdio` is a command's request."""
+        spent_s = self._model_s
+        self._hal = Hal(
+            self._manifest.name,
+            self._caps,
+            self._sessions,
+            log_lines_max=self._settings.log_lines_max,
+            loader=self._loader(),
+            stdio=stdio,
+            now=self._ticker.now,
+        )
+        self._hal.model_s = spent_s
+        self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
+        return self._sandbox
+
+    def _loader(self) -> Loader | None:
+        if self._cache is None:
+            return None
+        settings = self._settings
+        return Loader(
+            self._cache, bytes_max=settings.load_bytes_max, encodings=settings.load_encodings
+        )
 
     def _drop(self) -> None:
         if self._sandbox is not None:

@@ -1,6 +1,9 @@
 """One guest instance under its limits. A guest that traps is thrown away; nothing is reused."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
 
 from wasmtime import Engine, Module
 
@@ -12,22 +15,39 @@ from meshnode.errors import (
     Trapped,
 )
 from meshnode.modules.manifest import Limits
-from meshnode.runtime.abi import Errno
-from meshnode.runtime.binding import GuestMemory, GuestTrap, Instance
+from meshnode.runtime.abi import Errno, Signature
+from meshnode.runtime.binding import (
+    GuestExit,
+    GuestMemory,
+    GuestTrap,
+    ImportKey,
+    Instance,
+    Linked,
+    bind,
+)
 from meshnode.runtime.engine import STACK_BYTES_MAX
 from meshnode.runtime.hal import Hal
 from meshnode.runtime.ticker import Ticker
 from meshnode.wire.limits import KIB, MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompiledGuest:
     """What an instance is made from; shared by all instances of a module."""
 
     engine: Engine
     module: Module
-    imports: tuple[tuple[str, str], ...]
-    exports: frozenset[str]
+    imports: Mapping[ImportKey, Signature]
+    """The types that preflight has proved, as those of the exports."""
+    exports: Mapping[str, Signature]
+    """Functions only."""
+    binding: str = "auto"
+    """See `RuntimeSettings.binding`."""
+
+    @cached_property
+    def linked(self) -> Linked:
+        """The module with its imports resolved, which is done once for all instances."""
+        return bind(self.engine, self.module, self.imports, self.exports, binding=self.binding)
 
 
 class Sandbox:
@@ -43,8 +63,18 @@ class Sandbox:
         self._guest = guest
         self._hal = hal
         self._ticker = ticker
+        self._run_s = limits.run_ms / 1000
         self._instance: Instance | None = None
-        self._start()
+        self.init_s = 0.0
+        """What `_initialize` and `init` took."""
+        started = perf_counter()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        self.start_s = perf_counter() - started - self.init_s
+        """What instantiating took, the start function included."""
         self.alive = True
 
     @property
@@ -70,14 +100,19 @@ class Sandbox:
         """
         instance = self._instance
         assert instance is not None, "the sandbox was closed"
-        run_s = self.limits.run_ms / 1000
-        self._hal.begin(self._ticker.now() + run_s)
-        self._ticker.enter()
+        deadline, ticks = self._ticker.begin(self._run_s)
+        self._hal.begin(deadline)
         try:
-            return instance.call(name, *args, ticks=self._ticker.ticks(run_s))
+            return instance.call(name, *args, ticks=ticks)
         except GuestTrap as trap:
             self.alive = False
             raise self._reason(trap, name) from trap
+        except GuestExit as ended:
+            self.alive = False
+            raise self._exited(name) from ended
+        except BaseException:  # of a host function: the guest was stopped in the middle
+            self.alive = False
+            raise
         finally:
             self._ticker.leave()
 
@@ -103,35 +138,33 @@ class Sandbox:
         )
 
     def close(self) -> None:
-        """Free the instance."""
+        """Free the instance and what was opened for it."""
         self.alive = False
+        self._hal.close()
         if self._instance is not None:
             self._instance.close()
             self._instance = None
 
     def _start(self) -> None:
-        run_s = self.limits.run_ms / 1000
-        self._hal.begin(self._ticker.now() + run_s)
-        self._ticker.enter()
+        deadline, ticks = self._ticker.begin(self._run_s)
+        self._hal.begin(deadline)
         try:
-            self._instance = Instance(
-                self._guest.engine,
-                self._guest.module,
+            self._instance = self._guest.linked.instantiate(
                 self._hal.imports(self._guest.imports),
                 memory_bytes_max=self.limits.memory_bytes,
-                ticks=self._ticker.ticks(run_s),
+                ticks=ticks,
             )
         except GuestTrap as trap:
             raise self._reason(trap, "the start function") from trap
+        except GuestExit as ended:
+            raise self._exited("the start function") from ended
         finally:
             self._ticker.leave()
-        try:
-            for name in ("_initialize", "init"):
-                if self.has(name) and (status := self.call(name)):
-                    raise self.failure(name, status)
-        except MeshnodeError:
-            self.close()
-            raise
+        started = perf_counter()
+        for name in ("_initialize", "init"):
+            if self.has(name) and (status := self.call(name)):
+                raise self.failure(name, status)
+        self.init_s = perf_counter() - started
 
     def _reason(self, trap: GuestTrap, name: str) -> MeshnodeError:
         refused = self._instance is not None and self._instance.was_refused_memory()
@@ -146,6 +179,17 @@ class Sandbox:
         if trap.what == "stack overflow":
             because.append(f"its stack may have {STACK_BYTES_MAX // KIB} KiB")
         return Trapped(f"the guest trapped: {trap.what}", because=because)
+
+    def _exited(self, name: str) -> MeshnodeError:
+        """Return the error for a guest that ended itself: its cause, if we know it."""
+        ending = f"ended itself in {name} with status {self._hal.exit_status}"
+        if isinstance(self._hal.fault, TimeLimit):
+            return self._time_limit(name)
+        if self._hal.fault is not None:
+            return self._hal.fault
+        if self._instance is not None and self._instance.was_refused_memory():
+            return self._memory_limit(f"it then {ending}")
+        return GuestStatus(f"the guest {ending}")
 
     def _time_limit(self, name: str) -> TimeLimit:
         where = name if self._hal.fault is None else f"a model that {name} ran"

@@ -1,9 +1,10 @@
 """onnxruntime sessions by model hash: opened once, shared by modules, stopped at a deadline."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ from meshnode.modules.manifest import ModelRef
 from meshnode.runtime import ort, providers
 from meshnode.runtime.onnx_proto import check_model
 from meshnode.runtime.settings import RuntimeSettings
-from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.ticker import Alarm, Ticker
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, NodeArg, SessionOptions
+    from onnxruntime import InferenceSession, NodeArg, RunOptions, SessionOptions
 
+Shape = tuple[int, ...]
 ORT_DTYPES = {
     "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
@@ -57,6 +59,51 @@ def read_tensor(arg: "NodeArg") -> ModelTensor:
     return ModelTensor(arg.name, dtype, tuple(arg.shape or ()))
 
 
+class _Guard(Alarm):
+    """Options for runs, one after the other, with the alarm that ends a late one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options = ort.run_options()
+
+    def ring(self) -> None:
+        self.options.terminate = True
+
+    def reason(self, error: Exception) -> TimeLimit | ModelFailed:
+        """Return why a run with these options has failed."""
+        if self.options.terminate:
+            return _late()
+        return ModelFailed(f"onnxruntime: {ort.trimmed(error)}")
+
+
+class BoundRun:
+    """A model run from and to fixed addresses: the quickest way there is, and nothing is copied.
+
+    Used by one thread at a time.
+    """
+
+    __slots__ = ("_guard", "_now", "_run", "_session")
+
+    def __init__(self, session: "ModelSession", run: "Callable[[RunOptions], None]") -> None:
+        self._session = session
+        self._run = run
+        self._now = session.now
+        self._guard = session.new_guard()
+
+    def __call__(self, deadline: float) -> None:
+        """Run; as `ModelSession.run`, but only while the ticker runs for somebody already."""
+        guard = self._guard
+        guard.deadline = deadline
+        try:
+            self._run(guard.options)
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise guard.reason(error) from error
+        finally:
+            guard.deadline = inf
+            if self._now() >= deadline:  # it may be rung even now
+                self._guard = self._session.new_guard()
+
+
 class ModelSession:
     """One model, loaded. Runs may overlap; onnxruntime allows that."""
 
@@ -68,8 +115,17 @@ class ModelSession:
         self.provider = str(session.get_providers()[0])
         self._session = session
         self._ticker = ticker
+        self.now = ticker.now
+        """The time that deadlines are in."""
         self._input_names = [t.name for t in self.inputs]
         self._output_names = [t.name for t in self.outputs]
+        self._guards: list[_Guard] = []
+        """Those not in use; popping and appending are atomic."""
+        # A tensor that is input and output at once is not written to where an output is bound.
+        self.bindable = session.get_providers() == [providers.CPU_PROVIDER] and not (
+            set(self._input_names) & set(self._output_names)
+        )
+        """Whether `bind` can be used; set to False by whoever finds that it fails."""
 
     def deadline_in(self, seconds: float) -> float:
         """Return the deadline for `run` that lies so far ahead."""
@@ -81,21 +137,49 @@ class ModelSession:
         `deadline` is in the ticker's time; a run that passes it is told to stop, which
         happens between two operators. Raises TimeLimit or ModelFailed.
         """
-        options = ort.run_options()
-        if self._ticker.now() >= deadline:
+        if self.now() >= deadline:
             raise _late()
+        feeds = dict(zip(self._input_names, inputs, strict=True))
         self._ticker.enter()
-        key = self._ticker.watch(deadline, lambda: setattr(options, "terminate", True))
+        guard = self._free_guard()
+        guard.deadline = deadline
         try:
-            feeds = dict(zip(self._input_names, inputs, strict=True))
-            return list(self._session.run(self._output_names, feeds, options))
+            return list(self._session.run(self._output_names, feeds, guard.options))
         except Exception as error:  # onnxruntime's exceptions have no common base
-            if options.terminate:
-                raise _late() from error
-            raise ModelFailed(f"onnxruntime: {ort.trimmed(error)}") from error
+            raise guard.reason(error) from error
         finally:
-            self._ticker.unwatch(key)
+            guard.deadline = inf
             self._ticker.leave()
+            if self.now() < deadline:  # or it may be rung even now
+                self._guards.append(guard)
+
+    def bind(
+        self, inputs: Sequence[tuple[Shape, int]], outputs: Sequence[tuple[Shape, int]]
+    ) -> BoundRun:
+        """Return a run of these shapes, from and to these addresses; only if it is `bindable`.
+
+        Outputs are in order, and the last ones may be left out.
+        """
+        return BoundRun(
+            self,
+            ort.bound_run(
+                self._session,
+                [(t.name, t.dtype, *p) for t, p in zip(self.inputs, inputs, strict=True)],
+                [(t.name, t.dtype, *p) for t, p in zip(self.outputs, outputs, strict=False)],
+            ),
+        )
+
+    def _free_guard(self) -> _Guard:
+        try:
+            return self._guards.pop()
+        except IndexError:
+            return self.new_guard()
+
+    def new_guard(self) -> _Guard:
+        """Return options for runs of this model, with their alarm set up."""
+        guard = _Guard()
+        self._ticker.add(guard)
+        return guard
 
 
 class SessionCache:

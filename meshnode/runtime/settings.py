@@ -17,7 +17,13 @@ class RuntimeSettings:
     output_bytes_max: int = BODY_BYTES_MAX
     """All outputs of one call together; a batch is one call."""
     caps_allowed: Caps = Caps.CPU | Caps.CUDA | Caps.OPENCL | Caps.VPU | Caps.DSP | Caps.NN
-    """Capabilities that a module may ask for here."""
+    """Capabilities that a module may ask for here. Off unless an operator wants them: `nn.load`,
+    because loading a model cannot be interrupted, and `wasi`."""
+    load_bytes_max: int = 64 * MIB
+    """Models that one instance may bring itself, together; only with `nn.load`."""
+    load_encodings: tuple[int, ...] = (1, 5, 6)
+    """What wasi-nn's `load` takes for ONNX: that, and "find out yourself" as WITX and as WAMR
+    number it. Others may be added for guests that name another format and are given ONNX."""
     model_threads: int = 0
     """onnxruntime's threads for one operator; 0 leaves the choice to it (one a core)."""
     model_spin: bool = False
@@ -32,3 +38,6 @@ class RuntimeSettings:
     """Address space of the compiling process."""
     log_lines_max: int = 32
     """Lines a guest may log in one call; more are dropped."""
+    binding: str = "auto"
+    """How guests are called: `auto` takes the fast way where the installed wasmtime is one that it
+    was made for, `public` always wasmtime's public interface, some fifty times slower a call."""

@@ -16,12 +16,10 @@ from meshnode.runtime import growth
 from meshnode.runtime.aot import AotCache
 from meshnode.runtime.compiler import Compiler
 from meshnode.runtime.engine import make_engine
-from meshnode.runtime.hal import Hal
 from meshnode.runtime.preflight import Guest, preflight
-from meshnode.runtime.runtime import Runtime, effective
-from meshnode.runtime.sandbox import CompiledGuest, Sandbox
+from meshnode.runtime.runtime import LoadedModule, Runtime
 from meshnode.runtime.self_test import decode
-from meshnode.runtime.sessions import ModelSession, SessionCache
+from meshnode.runtime.sessions import SessionCache
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.ticker import Ticker
 
@@ -65,46 +63,20 @@ def cold_start(
             memory_bytes_max=settings.memory_bytes_max,
         )
     engine = make_engine()
-    ticker = Ticker(engine.increment_epoch, tick_ms=settings.epoch_ms)
     cache = AotCache(folder / "aot", _MAC_KEY)
     _compile(guest, stages)
     with stages.timing("compile in a child"):
         Compiler(engine, settings, cache).module(guest)
     with stages.timing("load compiled"):
-        module = Compiler(engine, settings, cache).module(guest)
-    sessions = _sessions(wasm, manifest, models, caps, settings, ticker, folder, stages)
-    compiled = CompiledGuest(
-        engine=engine,
-        module=module,
-        imports=tuple((i.module, i.name) for i in guest.imports),
-        exports=frozenset(guest.exports),
-    )
-    hal = Hal(manifest.name, caps, sessions, log_lines_max=settings.log_lines_max)
-    started = perf_counter()
-    sandbox = TimedSandbox(compiled, hal, effective(manifest.limits, settings), ticker)
-    ready_ms = (perf_counter() - started) * 1000
-    sandbox.close()
-    stages.ms["start"] = max(0.0, ready_ms - sandbox.took_ms)
-    stages.ms["init"] = sandbox.took_ms
+        Compiler(engine, settings, cache).module(guest)
+    if caps & Caps.NN and manifest.models:
+        _open_models(wasm, manifest, models, caps, settings, folder, stages)
     runtime = Runtime(settings, cache_dir=folder / "aot", mac_key=_MAC_KEY, caps=caps)
-    _first_runs(runtime, wasm, manifest, models, stages)
+    with closing(runtime.load(wasm, replace(manifest, self_tests=()), models)) as module:
+        start_s, init_s = module.started_s
+        stages.ms |= {"start": start_s * 1000, "init": init_s * 1000}
+        _first_runs(module, manifest, stages)
     return stages
-
-
-class TimedSandbox(Sandbox):
-    """A sandbox that notes how long the guest's own initialisation takes."""
-
-    took_ms = 0.0
-    """In `_initialize` and `init`."""
-
-    def call(self, name: str, *args: int) -> int:
-        """See `Sandbox.call`."""
-        started = perf_counter()
-        try:
-            return super().call(name, *args)
-        finally:
-            if name in ("_initialize", "init"):
-                self.took_ms += (perf_counter() - started) * 1000
 
 
 def _compile(guest: Guest, stages: Stages) -> None:
@@ -114,43 +86,28 @@ def _compile(guest: Guest, stages: Stages) -> None:
         Module(engine, growth.note_refusals(guest, guest.scan()))
 
 
-def _sessions(
+def _open_models(
     wasm: bytes,
     manifest: Manifest,
     models: Mapping[str, bytes],
     caps: Caps,
     settings: RuntimeSettings,
-    ticker: Ticker,
     folder: Path,
     stages: Stages,
-) -> dict[str, ModelSession]:
-    if not manifest.models or not caps & Caps.NN:
-        return {}
+) -> None:
+    ticker = Ticker(lambda: None, tick_ms=settings.epoch_ms)  # no guest runs: nothing to interrupt
     cache = SessionCache(settings, ticker, caps=caps, empty_dir=folder / "empty")
     with stages.timing("open models"):
-        return {
-            ref.name: cache.acquire(
-                ref,
-                bytes(custom_section(wasm, WEIGHTS_PREFIX + ref.name))
-                if ref.embedded
-                else models[ref.name],
-            )
-            for ref in manifest.models
-        }
+        for ref in manifest.models:
+            embedded = custom_section(wasm, WEIGHTS_PREFIX + ref.name) if ref.embedded else b""
+            cache.acquire(ref, bytes(embedded) or models[ref.name])
 
 
-def _first_runs(
-    runtime: Runtime,
-    wasm: bytes,
-    manifest: Manifest,
-    models: Mapping[str, bytes],
-    stages: Stages,
-) -> None:
+def _first_runs(module: LoadedModule, manifest: Manifest, stages: Stages) -> None:
     """Time the first answer of an instance, for which room is made in the guest, and the next."""
     if not manifest.self_tests:
         return
     arrays = decode(manifest.inputs, manifest.self_tests[0].inputs)
-    with closing(runtime.load(wasm, replace(manifest, self_tests=()), models)) as module:
-        for stage in ("self-test", "first request"):
-            with stages.timing(stage):
-                module.run([arrays])
+    for stage in ("self-test", "first request"):
+        with stages.timing(stage):
+            module.run([arrays])

@@ -11,13 +11,16 @@ a guest is not guilty of time in which nothing ran.
 import threading
 from collections.abc import Callable
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from time import perf_counter, process_time
+from weakref import WeakSet
 
 _LINGER_S = 0.05
 """Ticking goes on this long after the last guest: a busy node never wakes the thread."""
 _IDLE_S = 30.0
 """A thread that has nothing to do for this long ends; the next run starts another."""
+_NAP_S_MIN = 0.0005
+"""Below this a nap costs more than it lasts."""
 FREEZE_S_MIN = 0.02
 """A wake-up that is later than this is asked for its reason: busy, or frozen."""
 
@@ -47,6 +50,23 @@ class RunClock:
         self._wall_s, self._cpu_s = wall_s, cpu_s
 
 
+class Alarm:
+    """Something to be stopped at a deadline, again and again: cheaper than to be watched anew.
+
+    Whoever runs sets `deadline`, and `inf` when it has ended. If by then `Ticker.now()` has passed
+    the deadline, the alarm may be rung still, from the ticking thread, and is not to be used again;
+    if not, it will not be.
+    """
+
+    def __init__(self) -> None:
+        self.deadline = inf
+        """In the ticker's time."""
+
+    def ring(self) -> None:
+        """The deadline has passed; called at every tick until it is set anew."""
+        raise NotImplementedError
+
+
 class Ticker:
     """Ticks while anything is running. Thread-safe."""
 
@@ -56,7 +76,8 @@ class Ticker:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._nap = threading.Event()
-        self._running = 0
+        self._running: list[None] = []
+        """One entry for each of what runs; adding and taking are atomic, and need no lock."""
         self._ticking = False
         self._clock = RunClock()
         self._started = self.now()
@@ -65,38 +86,44 @@ class Ticker:
         self._thread: threading.Thread | None = None
         self._keys = count()
         self._watched: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._alarms: WeakSet[Alarm] = WeakSet()
 
     def now(self) -> float:
         """Return the time in seconds that deadlines here are in: wall time less freezes."""
         return perf_counter() - self._clock.frozen_s
 
-    def ticks(self, seconds: float) -> int:
-        """Return the epoch deadline, in ticks from now, of a call that may take this long."""
-        # One more, because the tick at hand is already partly over; and those that are due by the
-        # clock but late, which would otherwise be taken from this call's time.
-        late = int((self.now() - self._started) / self._tick_s) - self._done
-        return ceil(seconds / self._tick_s) + 1 + (max(0, late) if self._ticking else 0)
+    def begin(self, seconds: float) -> tuple[float, int]:
+        """Enter, and return when a call that may take so long has to end: as time, and in ticks.
+
+        Ticks come at their time or later: the first one after the deadline is what counts.
+        """
+        self.enter()
+        deadline = perf_counter() - self._clock.frozen_s + seconds
+        return deadline, ceil((deadline - self._started) / self._tick_s) - self._done
 
     def enter(self) -> None:
         """Something starts to run: tick until as many have left."""
+        self._running.append(None)
+        if not self._ticking:
+            self._resume()
+
+    def _resume(self) -> None:
         with self._lock:
-            self._running += 1
-            if self._ticking:
-                return
-            self._ticking = True
-            self._clock.start(perf_counter(), process_time())
-            self._started, self._done = self.now(), 0
-            self._wake.set()
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="meshnode-ticker", daemon=True
-                )
-                self._thread.start()
+            if not self._ticking:
+                self._start()
+
+    def _start(self) -> None:
+        self._ticking = True
+        self._clock.start(perf_counter(), process_time())
+        self._started, self._done = self.now(), 0
+        self._wake.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="meshnode-ticker", daemon=True)
+            self._thread.start()
 
     def leave(self) -> None:
         """It has ended."""
-        with self._lock:
-            self._running -= 1
+        self._running.pop()
 
     def watch(self, deadline: float, stop: Callable[[], None]) -> int:
         """Call `stop` from the ticking thread once `now()` passes `deadline`.
@@ -111,6 +138,11 @@ class Ticker:
         """It ended in time, or was stopped."""
         self._watched.pop(key, None)
 
+    def add(self, alarm: Alarm) -> None:
+        """Ring this alarm when its deadline passes, as long as somebody else keeps it."""
+        with self._lock:
+            self._alarms.add(alarm)
+
     def _run(self) -> None:
         while True:
             if not self._wake.wait(_IDLE_S):
@@ -122,9 +154,10 @@ class Ticker:
 
     def _tick_until_idle(self) -> None:
         last_busy = self._started
+        nap_s = self._tick_s
         while True:
-            self._nap.wait(self._tick_s)
-            self._clock.woken(perf_counter(), process_time(), after_s=self._tick_s)
+            self._nap.wait(nap_s)
+            self._clock.woken(perf_counter(), process_time(), after_s=nap_s)
             now = self.now()
             # Late wake-ups are caught up with, so that ticks stay wall time on a busy machine.
             due = int((now - self._started) / self._tick_s)
@@ -135,9 +168,31 @@ class Ticker:
                 if now >= deadline:
                     stop()
             with self._lock:
+                next_at = min(self._ring(now), self._started + (due + 1) * self._tick_s)
                 if self._running:
                     last_busy = now
-                elif now - last_busy > _LINGER_S:
-                    self._ticking = False
-                    self._wake.clear()
+                elif now - last_busy > _LINGER_S and self._stop():
                     return
+            nap_s = max(next_at - now, _NAP_S_MIN)
+
+    def _stop(self) -> bool:
+        """Stop ticking, unless something has begun to run just now."""
+        # In this order: who enters adds itself first and looks then whether there is ticking.
+        self._ticking = False
+        if self._running:
+            self._ticking = True
+            return False
+        self._wake.clear()
+        return True
+
+    def _ring(self, now: float) -> float:
+        """Ring the alarms whose time has come, and return when the next one's will."""
+        earliest = inf
+        for alarm in self._alarms:
+            # Read once: its owner may set it at any moment.
+            deadline = alarm.deadline
+            if now >= deadline:
+                alarm.ring()
+            else:
+                earliest = min(earliest, deadline)
+        return earliest

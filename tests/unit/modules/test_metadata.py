@@ -77,6 +77,18 @@ def test_the_order_of_labels_does_not_change_the_bytes() -> None:
         (replace(MANIFEST, labels={str(i): "" for i in range(33)}), "labels: has 33"),
         (replace(MANIFEST, abi="seed", outputs=(x(dtype="int8"),)), "abi: .* float32"),
         (replace(MANIFEST, abi="seed", inputs=(x(), x(name="z"))), "abi: .* exactly one"),
+        (replace(MANIFEST, abi="command"), "abi: .* capability wasi"),
+        (replace(MANIFEST, abi="command", optional=Caps.WASI), "abi: .* wasi, required"),
+        (
+            replace(
+                MANIFEST,
+                abi="command",
+                required=Caps.CPU | Caps.WASI,
+                batch=False,
+                outputs=(x(), x(name="z")),
+            ),
+            "abi: .* open size in one output",
+        ),
     ],
 )
 def test_every_bound_names_its_field(manifest: Manifest, field: str) -> None:

@@ -90,6 +90,14 @@ def test_little_has_to_be_said() -> None:
     assert not found.manifest.batch
 
 
+def test_a_command_says_that_it_needs_wasi() -> None:
+    command = SMALL.replace('"seed"', '"command"')
+    with pytest.raises(BadMetadata, match="abi: a command module needs the capability wasi"):
+        from_toml(command)
+    manifest = from_toml(command + '[caps]\nrequired = ["cpu", "wasi", "nn.load"]').manifest
+    assert manifest.required == Caps.CPU | Caps.WASI | Caps.NN_LOAD
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -17,10 +17,12 @@ from meshnode.runtime import growth
 from meshnode.runtime.calls import InferAbi, SeedAbi
 from meshnode.runtime.engine import make_engine
 from meshnode.runtime.hal import Hal
+from meshnode.runtime.nn_loader import Loader
 from meshnode.runtime.preflight import preflight
 from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.sessions import Sessions
 from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.wasi_stdio import Stdio
 from meshnode.wire.limits import MIB
 
 ALL = Caps.CPU | Caps.NN
@@ -69,23 +71,38 @@ def engine() -> tuple[Engine, Ticker]:
 
 
 @cache
-def compiled(wasm: bytes, about: Manifest) -> CompiledGuest:
-    guest = preflight(wasm, about, allowed=ALL, memory_bytes_max=64 * MIB)
+def compiled(wasm: bytes, about: Manifest, allowed: Caps = ALL) -> CompiledGuest:
+    guest = preflight(wasm, about, allowed=allowed, memory_bytes_max=64 * MIB)
     code = growth.note_refusals(guest, guest.scan())
     return CompiledGuest(
         engine=engine()[0],
         module=Module(engine()[0], code),
-        imports=tuple((i.module, i.name) for i in guest.imports),
-        exports=frozenset(guest.exports),
+        imports=guest.import_types,
+        exports=guest.export_types,
     )
 
 
 def sandbox(
-    wasm: bytes, about: Manifest | None = None, sessions: Sessions | None = None
+    wasm: bytes,
+    about: Manifest | None = None,
+    sessions: Sessions | None = None,
+    *,
+    caps: Caps = ALL,
+    loader: Loader | None = None,
+    stdio: Stdio | None = None,
 ) -> Sandbox:
     about = about or manifest()
-    hal = Hal(about.name, ALL, sessions or {}, log_lines_max=4)
-    return Sandbox(compiled(wasm, _hashable(about)), hal, about.limits, engine()[1])
+    ticker = engine()[1]
+    hal = Hal(
+        about.name,
+        caps,
+        sessions or {},
+        log_lines_max=4,
+        loader=loader,
+        stdio=stdio,
+        now=ticker.now,
+    )
+    return Sandbox(compiled(wasm, _hashable(about), caps), hal, about.limits, ticker)
 
 
 def call(

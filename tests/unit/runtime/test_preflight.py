@@ -103,11 +103,14 @@ def test_too_many_functions_are_refused_without_reading_them() -> None:
 def test_an_unknown_import_is_named() -> None:
     with pytest.raises(UndeclaredImport, match=r"env\.system, which no capability gives"):
         check(dist("hostile-import"))
-    fd_write = (
-        '(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))'
-    )
-    with pytest.raises(UndeclaredImport, match="capability wasi"):
-        check(seed_guest(ECHO, fd_write + SEED_HEAD))
+    old = '(import "wasi_unstable" "fd_write" (func (param i32 i32 i32 i32) (result i32)))'
+    with pytest.raises(UndeclaredImport, match="capability wasi in a form"):
+        check(seed_guest(ECHO, old + SEED_HEAD))
+    extra = '(import "wasi_ephemeral_nn" "unload" (func (param i32) (result i32)))'
+    with pytest.raises(UndeclaredImport, match="unload, which no capability gives") as refused:
+        check(seed_guest(ECHO, extra + SEED_HEAD))
+    assert "wasi_ephemeral_nn.load_by_name" in refused.value.because[0]
+    assert "meshnode.infer" not in refused.value.because[0]
 
 
 def test_an_import_must_be_declared_and_allowed() -> None:
@@ -124,6 +127,19 @@ def test_an_import_must_be_declared_and_allowed() -> None:
         )
     with pytest.raises(UndeclaredImport, match="needs the capability nn"):
         preflight(wasm, manifest(), allowed=Caps.CPU, memory_bytes_max=MIB)
+
+
+def test_importing_load_takes_no_more_than_models() -> None:
+    load = '(import "wasi_ephemeral_nn" "load" (func (param i32 i32 i32 i32 i32) (result i32)))'
+    assert check(seed_guest(ECHO, load + SEED_HEAD)).imports
+    with pytest.raises(UndeclaredImport, match="needs the capability nn, and its metadata"):
+        check(seed_guest(ECHO, load + SEED_HEAD), required=Caps.CPU)
+
+
+def test_what_an_operator_must_change_is_said() -> None:
+    with pytest.raises(UndeclaredImport, match=r"needs the capability nn\.load, wasi") as refused:
+        check(dist("echo"), required=ALL | Caps.WASI | Caps.NN_LOAD)
+    assert refused.value.try_.startswith('add "nn.load", "wasi" to policy.caps in node.toml')
 
 
 def test_an_import_must_have_the_hosts_type() -> None:

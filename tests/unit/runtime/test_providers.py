@@ -21,6 +21,7 @@ from meshnode.runtime.providers import (
     missing,
     survey,
     usable,
+    with_interfaces,
 )
 
 LINUX = Machine(system="linux", arch="x86_64")
@@ -174,3 +175,9 @@ def test_the_manual_has_a_row_for_every_accelerator() -> None:
         ), each
         for key, value in each.options:
             assert f"`{key}={value}`" in manual, (key, value)
+
+
+def test_host_interfaces_are_the_programs_and_not_the_machines() -> None:
+    assert with_interfaces(Caps.CPU) == Caps.CPU | Caps.WASI
+    with_models = with_interfaces(Caps.CPU | Caps.NN)
+    assert with_models == Caps.CPU | Caps.NN | Caps.NN_LOAD | Caps.WASI

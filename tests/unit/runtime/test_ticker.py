@@ -2,10 +2,12 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
+from math import inf
 from pathlib import Path
 from time import perf_counter
 
-from meshnode.runtime.ticker import RunClock, Ticker
+from meshnode.runtime.ticker import Alarm, RunClock, Ticker
 
 TICK_S = 0.002
 
@@ -55,9 +57,50 @@ def test_it_stops_when_nothing_runs_and_starts_again() -> None:
 
 
 def test_the_deadline_is_never_early() -> None:
-    ticker = Ticker(lambda: None, tick_ms=5)
-    assert ticker.ticks(0.1) == 21
-    assert ticker.ticks(0.0001) == 2
+    count = Count()
+    ticker = Ticker(count, tick_ms=2)
+    ticker.enter()
+    for seconds in (0.0001, 0.02, 0.0333):
+        deadline, ticks = ticker.begin(seconds)
+        assert count.wait_for(count.value + ticks)
+        assert ticker.now() >= deadline
+        ticker.leave()
+    ticker.leave()
+
+
+class Bell(Alarm):
+    def __init__(self, ticker: Ticker) -> None:
+        super().__init__()
+        self.ticker = ticker
+        self.rung_at = 0.0
+        self.rung = threading.Event()
+
+    def ring(self) -> None:
+        self.rung_at = self.rung_at or self.ticker.now()
+        self.rung.set()
+
+
+def test_an_alarm_rings_after_its_deadline_and_can_be_set_again() -> None:
+    ticker = Ticker(lambda: None, tick_ms=2)
+    bell = Bell(ticker)
+    ticker.add(bell)
+    ticker.enter()
+    for _ in range(20):
+        bell.deadline = ticker.now() + 10
+        bell.deadline = inf
+    assert not bell.rung.is_set()
+    deadline = bell.deadline = ticker.now() + 0.02
+    assert bell.rung.wait(10)
+    assert bell.rung_at >= deadline
+    ticker.leave()
+
+
+def test_an_alarm_that_nobody_keeps_is_forgotten() -> None:
+    ticker = Ticker(lambda: None, tick_ms=2)
+    ticker.add(bell := Bell(ticker))
+    gone = weakref.ref(bell)
+    del bell
+    assert gone() is None
 
 
 def test_what_is_watched_is_stopped_after_its_deadline() -> None:

@@ -1,0 +1,279 @@
+"""The one-shot `meshnode.infer`: a model run straight from and to the memory of the guest.
+
+The first call with certain tensors is checked, tensor by tensor, and becomes a plan: a run bound to
+their addresses, and the bytes that its records will hold afterwards. A later call whose records and
+dims are the same bytes at the same place is that plan, and costs no more than to compare them: a
+length of memory once seen stays, so what was inside it is so still.
+
+Not everything can be bound. Outputs whose size is known only after the run, flags (a byte that is
+neither 0 nor 1 must not reach onnxruntime), tensors that overlap or are not aligned, and providers
+with a memory of their own take the ordinary way, which copies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from meshnode.errors import ModelFailed
+from meshnode.modules.manifest import ITEM_BYTES
+from meshnode.runtime.abi import RECORD, TENSOR_TYPES, Errno
+from meshnode.runtime.guest_memory import GuestMemory
+from meshnode.runtime.records import Record, read_array, write_arrays
+from meshnode.runtime.sessions import BoundRun, ModelSession, ModelTensor, Shape
+from meshnode.wire.limits import TENSORS_MAX
+
+SITES_MAX = 16
+"""Pairs of record arrays remembered for one instance; a guest has one or two."""
+PLANS_MAX = 16
+"""For one pair: as many shapes, or places of data, are quick. The least recently used goes."""
+PLANS_UNUSED_MAX = 32
+"""A guest that never gives the same records twice gets no more plans than this: they cost 20 us."""
+
+Range = tuple[int, int]
+"""From an address in the guest's memory up to another."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A call that can be made again."""
+
+    view: memoryview
+    """The records and dims, or the first of the ranges in which they lie."""
+    said: bytes
+    """What must stand there."""
+    others: list[tuple[memoryview, bytes]]
+    """The other ranges."""
+    run: BoundRun
+    after: list[tuple[memoryview, bytes]]
+    """What is written to where when it has run."""
+
+    def matches(self) -> bool:
+        """Return whether the guest says the same as when this was made."""
+        if self.view.tobytes() != self.said:
+            return False
+        return not self.others or all(view.tobytes() == said for view, said in self.others)
+
+
+class _Site:
+    """A place in a guest from which a model is run."""
+
+    __slots__ = ("plans", "session", "unused")
+
+    def __init__(self, session: ModelSession) -> None:
+        self.session = session
+        self.plans: list[_Plan] = []
+        """The one that was used last comes first."""
+        self.unused = 0
+        """Plans made, less those that were used again."""
+
+    def find(self) -> _Plan | None:
+        """Return the plan for what the records say now."""
+        for index, plan in enumerate(self.plans):
+            if plan.matches():
+                if index:
+                    self.plans.insert(0, self.plans.pop(index))
+                if self.unused:
+                    self.unused -= 1
+                return plan
+        return None
+
+    def keep(self, plan: _Plan) -> None:
+        """Remember a plan that was just made."""
+        self.plans.insert(0, plan)
+        del self.plans[PLANS_MAX:]
+        self.unused += 1
+
+
+class OneShot:
+    """The calls of one instance."""
+
+    def __init__(self) -> None:
+        self._sites: dict[tuple[int, ...], _Site] = {}
+
+    def run(
+        self, memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...], deadline: float
+    ) -> int:
+        """Answer a call; `tensors` are in*, n_in, out*, n_out. Raises TimeLimit or ModelFailed."""
+        site = self._sites.get(tensors)
+        if site is None or site.session is not session:
+            site = self._new_site(session, tensors)
+        plan = site.find()
+        if plan is None:
+            if session.bindable and site.unused < PLANS_UNUSED_MAX:
+                plan = _make(memory, session, tensors)
+            if plan is None:
+                return _run_apart(memory, session, tensors, deadline)
+            site.keep(plan)
+        try:
+            plan.run(deadline)
+        except ModelFailed:
+            # Either the model fails on these numbers, and now again, or its outputs are not as it
+            # declares them.
+            status = _run_apart(memory, session, tensors, deadline)
+            session.bindable = False
+            self._sites.clear()
+            return status
+        for view, data in plan.after:
+            view[:] = data
+        return 0
+
+    def _new_site(self, session: ModelSession, tensors: tuple[int, ...]) -> _Site:
+        if len(self._sites) >= SITES_MAX:
+            self._sites.clear()
+        made = self._sites[tensors] = _Site(session)
+        return made
+
+
+def _run_apart(
+    memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...], deadline: float
+) -> int:
+    """Run the model on arrays of our own, its outputs copied to where the records point."""
+    in_pointer, in_count, out_pointer, out_count = tensors
+    if in_count != len(session.inputs) or out_count > len(session.outputs):
+        return Errno.INVALID_ARGUMENT
+    records_in = memory.slice(in_pointer, RECORD.size * in_count)
+    records_out = memory.slice(out_pointer, RECORD.size * out_count)
+    if records_in is None or records_out is None or max(in_count, out_count) > TENSORS_MAX:
+        return Errno.INVALID_ARGUMENT
+    arrays = []
+    for i, tensor in enumerate(session.inputs):
+        array = read_array(memory, RECORD.unpack_from(records_in.data, RECORD.size * i), tensor)
+        if array is None:
+            return Errno.INVALID_ARGUMENT
+        arrays.append(array)
+    outputs = session.run(arrays, deadline)
+    return write_arrays(memory, records_out.data, outputs[:out_count])
+
+
+def _make(memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...]) -> _Plan | None:
+    """Return a plan for what the records say, or None if the call is not one for a plan."""
+    in_pointer, in_count, out_pointer, out_count = tensors
+    if in_count != len(session.inputs) or not 0 < out_count <= len(session.outputs):
+        return None
+    given = _given(memory, session.inputs, in_pointer)
+    if given is None:
+        return None
+    wanted = _wanted(memory, session, given, out_pointer, out_count)
+    if wanted is None:
+        return None
+    heads, heads_out = _heads(given, in_pointer), _heads(wanted, out_pointer)
+    if _overlap([*heads, *_data(given)], [*heads_out, *_data(wanted)]):
+        return None
+    records_out = heads_out[0]
+    try:
+        run = session.bind(
+            [(shape, memory.base + record[3]) for record, shape in given],
+            [(shape, memory.base + record[3]) for record, shape in wanted],
+        )
+    except ModelFailed:  # then the ordinary way says what is wrong
+        session.bindable = False
+        return None
+    ranges = [_view(memory, *range_) for range_ in _joined([*heads, records_out])]
+    said = [(view, view.tobytes()) for view in ranges]
+    return _Plan(*said[0], said[1:], run, _after(memory, wanted, records_out))
+
+
+_Tensors = list[tuple[Record, Shape]]
+
+
+def _given(memory: GuestMemory, tensors: Sequence[ModelTensor], pointer: int) -> _Tensors | None:
+    """Return the inputs' records and the shapes to run them with, or None if one is unfit."""
+    records = memory.slice(pointer, RECORD.size * len(tensors))
+    if records is None or len(tensors) > TENSORS_MAX:
+        return None
+    found: _Tensors = []
+    for tensor, record in zip(tensors, RECORD.iter_unpack(records.tobytes()), strict=True):
+        array = read_array(memory, record, tensor)
+        if array is None or not array.nbytes or not _can_be_bound(tensor, record):
+            return None
+        found.append((record, array.shape))
+    return found
+
+
+def _wanted(
+    memory: GuestMemory, session: ModelSession, given: _Tensors, pointer: int, count: int
+) -> _Tensors | None:
+    """Return the outputs' records and their shapes, or None if one is unknown or has no room."""
+    records = memory.slice(pointer, RECORD.size * count)
+    if records is None or count > TENSORS_MAX:
+        return None
+    sizes = {
+        named: size
+        for tensor, (_, shape) in zip(session.inputs, given, strict=True)
+        for named, size in zip(tensor.shape, shape, strict=False)
+        if isinstance(named, str)
+    }
+    found: _Tensors = []
+    for tensor, record in zip(session.outputs, RECORD.iter_unpack(records.tobytes()), strict=False):
+        dims = [sizes.get(d) if isinstance(d, str) else d for d in tensor.shape]
+        shape = tuple(d for d in dims if d is not None and d > 0)
+        size = prod(shape) * ITEM_BYTES[tensor.dtype]
+        if len(shape) < len(dims) or len(shape) > record[1] or size > record[4]:
+            return None
+        dims_at, data_at = memory.slice(record[0], 4 * len(shape)), memory.slice(record[3], size)
+        if dims_at is None or data_at is None or not _can_be_bound(tensor, record):
+            return None
+        found.append((_answered(tensor, record, shape), shape))
+    return found
+
+
+def _can_be_bound(tensor: ModelTensor, record: Record) -> bool:
+    return tensor.dtype != "bool" and record[3] % ITEM_BYTES[tensor.dtype] == 0
+
+
+def _answered(tensor: ModelTensor, record: Record, shape: Shape) -> Record:
+    """Return an output's record as it will be after the run."""
+    size = prod(shape) * ITEM_BYTES[tensor.dtype]
+    return (record[0], len(shape), TENSOR_TYPES[tensor.dtype], record[3], size)
+
+
+def _after(memory: GuestMemory, wanted: _Tensors, records: Range) -> list[tuple[memoryview, bytes]]:
+    """Return what is to be written for the outputs: their records, and their dims."""
+    after = [(_view(memory, *records), b"".join(RECORD.pack(*record) for record, _ in wanted))]
+    for record, shape in wanted:
+        if shape:
+            dims = b"".join(size.to_bytes(4, "little") for size in shape)
+            after.append((_view(memory, record[0], record[0] + len(dims)), dims))
+    return after
+
+
+def _data(tensors: _Tensors) -> list[Range]:
+    return [(record[3], record[3] + record[4]) for record, _ in tensors]
+
+
+def _heads(tensors: _Tensors, pointer: int) -> list[Range]:
+    """Return where the records of tensors lie, and their dims."""
+    dims = [(record[0], record[0] + 4 * record[1]) for record, _ in tensors if record[1]]
+    return [(pointer, pointer + RECORD.size * len(tensors)), *dims]
+
+
+def _overlap(read: list[Range], written: list[Range]) -> bool:
+    """Return whether a range that is written meets any other.
+
+    A kernel checks an index and then uses it: its output must not lie over its input.
+    """
+    every = sorted([*((r, False) for r in read), *((w, True) for w in written)])
+    end, written_end = -1, -1
+    for (start, stop), is_written in every:
+        if start < (end if is_written else written_end):
+            return True
+        end = max(end, stop)
+        written_end = max(written_end, stop) if is_written else written_end
+    return False
+
+
+def _joined(ranges: list[Range]) -> list[Range]:
+    """Return the same bytes in as few ranges as there can be."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _view(memory: GuestMemory, start: int, end: int) -> memoryview:
+    view = memory.slice(start, end - start)
+    assert view is not None, "this was looked at before"
+    return view.data
