@@ -82,10 +82,12 @@ def interleaved(
     budget_s: float,
     warm_up: int = 3,
     per_s: float = 1000,
+    warm_each: bool = False,
 ) -> dict[str, list[float]]:
     """Time each work once a round, in turn, until the rounds or the budget are over.
 
-    In ms, or whatever `per_s` makes of seconds.
+    In ms, or whatever `per_s` makes of seconds. With `warm_each` a run that is not timed goes
+    before each that is: otherwise whoever comes first in a round pays for loading the weights.
     """
     for work in list(works.values()) * warm_up:
         work()
@@ -93,6 +95,8 @@ def interleaved(
     ends = perf_counter() + budget_s
     for _ in range(rounds):
         for name, work in works.items():
+            if warm_each:
+                work()
             times[name].append(timed(work) * per_s)
         if perf_counter() > ends:
             break

@@ -96,6 +96,7 @@ def _abi_rows(root: Path, model: Model, effort: Effort) -> Iterator[Row]:
             budget_s=effort.budget_s,
             warm_up=effort.warm_up,
             per_s=_US,
+            warm_each=True,
         )
     size = f"{arrays['x'].nbytes / 1000:.3g} KB in"
     samples = times.pop("session.run")

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 INPUTS_DEFAULT = 200
 _LABEL = 14
+_STAGES = {
+    "compile": "compile",
+    "load compiled": "from cache",
+    "open models": "models",
+    "start": "start",
+    "init": "init",
+}
+"""What is shown of a cold start, and by which word."""
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
@@ -237,8 +245,9 @@ def _lines(data: bytes, manifest: "Manifest", trial: "Trial") -> list[tuple[str,
         ),
         (
             "start",
-            f"compile {ms(stages['compile'])}   from cache {ms(stages['load compiled'])}   "
-            f"start {ms(stages['start'])}   init {ms(stages['init'])}",
+            "   ".join(
+                f"{word} {ms(stages[key])}" for key, word in _STAGES.items() if key in stages
+            ),
         ),
         ("self-tests", f"{tests}   {same}"),
         (

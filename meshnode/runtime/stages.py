@@ -74,7 +74,8 @@ def cold_start(
     runtime = Runtime(settings, cache_dir=folder / "aot", mac_key=_MAC_KEY, caps=caps)
     with closing(runtime.load(wasm, replace(manifest, self_tests=()), models)) as module:
         start_s, init_s = module.started_s
-        stages.ms |= {"start": start_s * 1000, "init": init_s * 1000}
+        if start_s:  # a command has no instance before its request
+            stages.ms |= {"start": start_s * 1000, "init": init_s * 1000}
         _first_runs(module, manifest, stages)
     return stages
 

@@ -30,6 +30,14 @@ def test_works_take_turns() -> None:
     assert [len(samples) for samples in times.values()] == [3, 3]
 
 
+def test_a_work_can_be_warmed_up_before_each_time() -> None:
+    order: list[str] = []
+    works = {name: (lambda n=name: order.append(n)) for name in "ab"}
+    times = interleaved(works, rounds=2, budget_s=60, warm_up=0, warm_each=True)
+    assert order == ["a", "a", "b", "b"] * 2
+    assert [len(samples) for samples in times.values()] == [2, 2]
+
+
 def test_a_budget_ends_a_measurement_early() -> None:
     times = interleaved({"a": lambda: None}, rounds=10**9, budget_s=0, warm_up=0)
     assert len(times["a"]) == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meshnode.caps import Caps
 from meshnode.errors import (
     MeshnodeError,
     ModuleFailed,
@@ -15,6 +16,7 @@ from meshnode.modules.manifest import Limits, Manifest, SelfTest
 from meshnode.runtime.trial import Examiner, Trial, digest, percentiles
 from meshnode.wire.limits import MIB
 from tests.unit.runtime.support import ALL, dist, manifest, seed_guest
+from tests.unit.runtime.wasi_support import ECHO, about
 
 COPY = "local.get $out local.get $in local.get $in_len i32.const 4 i32.mul memory.copy"
 OK = "i32.const 0"
@@ -39,6 +41,15 @@ def test_a_good_module_passes_and_is_measured(tmp_path: Path) -> None:
     assert trial.inputs.refused > 10
     assert trial.batch == "equal bit for bit"
     assert len(trial.latency_ms) == len(trial.overhead_ms) > 0
+
+
+def test_a_command_program_is_tried_as_well(tmp_path: Path) -> None:
+    caps = Caps.CPU | Caps.WASI
+    examiner = Examiner(ECHO, about(required=caps), {}, caps=caps, folder=tmp_path)
+    trial = examiner.run(fuzz=20, more=0, seed=0, progress=lambda done, of: None)
+    assert trial.failures == []
+    assert trial.inputs.ok > 10
+    assert "start" not in trial.stages_ms
 
 
 def test_an_input_that_traps_is_named_by_its_seed(tmp_path: Path) -> None:
