@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "join": ("join", "redeem an invite: make this device a member"),
     "pack": ("pack", "make a signed module from a model or a guest"),
     "inspect": ("inspect", "show what a module is, needs and promises"),
+    "test": ("test", "try a module out before you publish it: no node needed"),
     "publish": ("publish", "announce a module and spread copies of it"),
     "predict": ("predict", "run a module on an input, at the best node"),
     "peers": ("peers", "list the other nodes of the mesh"),
@@ -25,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("status", "show what the node here knows of itself"),
     "trust": ("trust", "list or add publishers whose modules may run here"),
     "stop": ("stop", "drain the node here and stop it"),
+    "bench": ("bench", "measure what meshnode adds to onnxruntime on this machine"),
     "bootstrap": ("bootstrap", "run a seed: it introduces nodes and reads no payload"),
     "version": ("version", "show the version"),
 }

@@ -130,8 +130,8 @@ def _print(args: argparse.Namespace, facts: dict[str, Any], lines: Sequence[str]
         digest = f"sha256:{weight['sha256'][:12]}"
         print(f"  weights       {weight['name']}, {size_text(weight['bytes'])}, {digest}, {where}")
     print(f"wrote {wrote}  {signed}")
-    then = "publish" if facts["publisher"] else "inspect"
-    print(f"next: meshnode {then} {facts['file']}")
+    then = f" && meshnode publish {facts['file']}" if facts["publisher"] else ""
+    print(f"next: meshnode test {facts['file']}{then}")
 
 
 # ---------------------------------------------------------------------- what is packed

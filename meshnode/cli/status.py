@@ -47,7 +47,8 @@ def _unit(key: str, value: object) -> tuple[str, str]:
         parts = [" ".join(_unit(k, v)) for k, v in value.items()]
         return key, " · ".join(part.replace("_", " ") for part in parts)
     if isinstance(value, list | tuple):
-        return key, " ".join(str(v) for v in value)
+        apart = " · " if any(" " in str(v) for v in value) else " "
+        return key, apart.join(str(v) for v in value)
     if isinstance(value, bool):
         return key, "yes" if value else "no"
     if isinstance(value, int | float):

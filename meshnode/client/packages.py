@@ -30,14 +30,18 @@ def read_package(path: Path, weights: Sequence[Path] = ()) -> list[bytes]:
     parts = [module]
     for ref in manifest.models:
         if not ref.embedded:
-            parts.append(_find(ref, path, weights))
+            parts.append(find_weights(ref, path, weights))
     total = sum(len(part) for part in parts)
     if total > PUBLISH_BYTES_MAX:
         raise TooLarge(f"{path} with its weights is {total} bytes, limit {PUBLISH_BYTES_MAX}")
     return parts
 
 
-def _find(ref: ModelRef, path: Path, weights: Sequence[Path]) -> bytes:
+def find_weights(ref: ModelRef, path: Path, weights: Sequence[Path] = ()) -> bytes:
+    """Return weights by their SHA-256: among `weights` first, then beside the module at `path`.
+
+    Raises UnreadableModel if no file has them.
+    """
     for candidate in (*weights, *_beside(path, ref.size)):
         data = _read(candidate)
         if len(data) == ref.size and sha256(data).digest() == ref.sha256:

@@ -50,7 +50,13 @@ from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.observe import LoadMeter
 from meshnode.placement.settings import PlacementSettings
-from meshnode.runtime.hal import detect_caps, with_interfaces
+from meshnode.runtime.providers import (
+    ACCELERATORS,
+    described,
+    detect_caps,
+    survey,
+    with_interfaces,
+)
 from meshnode.runtime.runtime import Runtime, calibrate
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.storage.blobs import BlobStore
@@ -125,8 +131,11 @@ class Building:
         return await bind_both(self.datagrams, self.listener, listen.host, listen.port, tries=tries)
 
     async def _look_at_the_machine(self) -> int:
-        found, speed = await trio.to_thread.run_sync(lambda: (detect_caps(), calibrate()))
         claimed = self.config.caps.use
+        wanted = ACCELERATORS if claimed is None else claimed
+        found, self.verdicts, speed = await trio.to_thread.run_sync(
+            lambda: (detect_caps(wanted), survey(wanted), calibrate())
+        )
         offered = with_interfaces(found) & self.config.policy.caps
         # What policy refuses is not advertised: peers would send requests here for nothing.
         self.caps = offered if claimed is None else claimed & offered
@@ -183,7 +192,7 @@ class Building:
 
     def _running(self, nursery: trio.Nursery) -> None:
         config, policy = self.config, self.config.policy
-        runtime = Runtime(
+        self.runtime = Runtime(
             RuntimeSettings(
                 memory_bytes_max=policy.max_memory_bytes,
                 run_ms_max=policy.max_run_ms,
@@ -197,7 +206,7 @@ class Building:
         )
         self.lanes = Lanes(
             self.library,
-            runtime,
+            self.runtime,
             self.meter,
             nursery=nursery,
             settings=BatchingSettings(
@@ -331,6 +340,7 @@ class Building:
                 admissions=self.admissions,
                 started_at=self.started_at,
                 stopping=self.stopping,
+                accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),
             )
         )
 

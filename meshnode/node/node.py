@@ -1,5 +1,6 @@
 """Node: what the doors see of a running node. Built by `node/opening.py`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,8 @@ class Parts:
     admissions: Admissions
     started_at: float
     stopping: trio.Event
+    accelerators: Callable[[], list[str]]
+    """A line for each accelerator of the installed onnxruntime: used, or why not."""
 
 
 class Node:
@@ -166,6 +169,7 @@ class Node:
             ][:1]
             or ["worker"],
             "caps": self.caps.names(),
+            "accelerators": parts.accelerators(),
             "uptime_s": round(trio.current_time() - parts.started_at, 1),
             "neighbours": {
                 state.name.lower(): sum(m.state is state for m in members) for state in MemberState

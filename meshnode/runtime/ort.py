@@ -25,6 +25,8 @@ Place = tuple[str, str, tuple[int, ...], int]
 """A tensor that lies somewhere: its name, dtype, shape and address."""
 
 SEVERITY_FATAL = 4
+Provider = str | tuple[str, dict[str, str]]
+"""An execution provider by name, or with its options."""
 MESSAGE_CHARS_MAX = 300
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 
@@ -47,6 +49,23 @@ def available_providers() -> list[str]:
     return list(_onnxruntime().get_available_providers())
 
 
+def ep_devices() -> list[str]:
+    """Return `PROVIDER:KIND` (cpu, gpu, npu) for each device listed; none before 1.22."""
+    listed = getattr(_onnxruntime(), "get_ep_devices", None)
+    if listed is None:
+        return []
+    return [f"{d.ep_name}:{d.device.type.name.lower()}" for d in listed()]
+
+
+def openvino_devices() -> list[str] | None:
+    """Return the devices that OpenVINO lists, or None if this build has no OpenVINO to ask."""
+    _onnxruntime()
+    from onnxruntime.capi import _pybind_state
+
+    listed = getattr(_pybind_state, "get_available_openvino_device_ids", None)
+    return None if listed is None else [str(device) for device in listed()]
+
+
 def session_options(*, threads: int, spin: bool, empty_dir: Path) -> "SessionOptions":
     """Return the options of every session; `empty_dir` must be and stay empty."""
     options = _onnxruntime().SessionOptions()
@@ -62,15 +81,20 @@ def session_options(*, threads: int, spin: bool, empty_dir: Path) -> "SessionOpt
 
 
 def open_session(
-    model: bytes, options: "SessionOptions", providers: Sequence[str]
+    model: bytes, options: "SessionOptions", providers: Sequence[Provider]
 ) -> "InferenceSession":
     """Return a session, or raise ModelFailed with onnxruntime's reason."""
     try:
-        return _onnxruntime().InferenceSession(
+        session: InferenceSession = _onnxruntime().InferenceSession(
             model, options, providers=list(providers), enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise ModelFailed(f"onnxruntime cannot load the model: {trimmed(error)}") from error
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if first not in session.get_providers():
+        # It only logs, and goes on without, when a provider's own libraries are missing.
+        raise ModelFailed(f"onnxruntime left {first} out: its libraries cannot be loaded")
+    return session
 
 
 def run_options() -> "RunOptions":

@@ -78,6 +78,11 @@ class Runtime:
             settings, self._ticker, caps=caps, empty_dir=cache_dir / "empty"
         )
 
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """Accelerators that did not take some model, by name, each with its first reason."""
+        return self._sessions.fallbacks.reasons
+
     def load(self, wasm: bytes, manifest: Manifest, models: Mapping[str, bytes]) -> "LoadedModule":
         """Return the module ready to answer: compiled, initialised, its self-tests passed.
 
@@ -182,6 +187,13 @@ class LoadedModule:
         """What the instance holds: its memory, and its models' size."""
         guest = self._sandbox.memory_bytes if self._sandbox else 0
         return guest + sum(session.size for session in self._sessions.values())
+
+    @property
+    def started_s(self) -> tuple[float, float]:
+        """What the instance at hand took to instantiate, and then to initialise itself."""
+        return (
+            (0.0, 0.0) if self._sandbox is None else (self._sandbox.start_s, self._sandbox.init_s)
+        )
 
     def start(self) -> None:
         """Make the instance and pass the self-tests, or raise ModuleFailed."""

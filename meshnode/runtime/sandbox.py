@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from time import perf_counter
 
 from wasmtime import Engine, Module
 
@@ -64,11 +65,16 @@ class Sandbox:
         self._ticker = ticker
         self._run_s = limits.run_ms / 1000
         self._instance: Instance | None = None
+        self.init_s = 0.0
+        """What `_initialize` and `init` took."""
+        started = perf_counter()
         try:
             self._start()
         except BaseException:
             self.close()
             raise
+        self.start_s = perf_counter() - started - self.init_s
+        """What instantiating took, the start function included."""
         self.alive = True
 
     @property
@@ -154,9 +160,11 @@ class Sandbox:
             raise self._exited("the start function") from ended
         finally:
             self._ticker.leave()
+        started = perf_counter()
         for name in ("_initialize", "init"):
             if self.has(name) and (status := self.call(name)):
                 raise self.failure(name, status)
+        self.init_s = perf_counter() - started
 
     def _reason(self, trap: GuestTrap, name: str) -> MeshnodeError:
         refused = self._instance is not None and self._instance.was_refused_memory()

@@ -1,6 +1,5 @@
 """onnxruntime sessions by model hash: opened once, shared by modules, stopped at a deadline."""
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.ticker import Alarm, Ticker
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, NodeArg, RunOptions
+    from onnxruntime import InferenceSession, NodeArg, RunOptions, SessionOptions
 
 Shape = tuple[int, ...]
-_log = logging.getLogger(__name__)
 ORT_DTYPES = {
     "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
@@ -191,6 +189,7 @@ class SessionCache:
         self, settings: RuntimeSettings, ticker: Ticker, *, caps: Caps, empty_dir: Path
     ) -> None:
         """`empty_dir` is made if need be, and must stay empty."""
+        self.fallbacks = providers.Fallbacks()
         self._settings = settings
         self._ticker = ticker
         self._caps = caps
@@ -226,20 +225,26 @@ class SessionCache:
         self._empty_dir.mkdir(parents=True, exist_ok=True)
         if any(self._empty_dir.iterdir()):
             raise ModelFailed(f"{self._empty_dir} must be empty and is not")
-        options = ort.session_options(
+        return ModelSession(self._open_session(model), self._ticker, len(model))
+
+    def _open_session(self, model: bytes) -> "InferenceSession":
+        """Return a session on the best accelerator that takes the model, or on the CPU."""
+        for each in providers.usable(providers.survey(self._caps), self._caps):
+            options = self._options()
+            options.enable_mem_pattern = each.memory_pattern
+            accelerated = (each.provider, dict(each.options))
+            try:
+                return ort.open_session(model, options, [accelerated, providers.CPU_PROVIDER])
+            except ModelFailed as error:
+                self.fallbacks.note(each, error.message)
+        return ort.open_session(model, self._options(), [providers.CPU_PROVIDER])
+
+    def _options(self) -> "SessionOptions":
+        return ort.session_options(
             threads=self._settings.model_threads,
             spin=self._settings.model_spin,
             empty_dir=self._empty_dir,
         )
-        wanted = providers.choose(ort.available_providers(), self._caps)
-        try:
-            session = ort.open_session(model, options, wanted)
-        except ModelFailed as error:
-            if len(wanted) == 1:
-                raise
-            _log.warning("no session with %s, using the CPU: %s", wanted[0], error)
-            session = ort.open_session(model, options, [providers.CPU_PROVIDER])
-        return ModelSession(session, self._ticker, len(model))
 
 
 Sessions = Mapping[str, ModelSession]

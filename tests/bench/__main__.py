@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tests.bench.facts import load, machine_facts, text
+from meshnode.bench.facts import load, machine_facts, text
+from meshnode.bench.rows import HEAD
 from tests.bench.meshes import bytecode
-from tests.bench.rows import printed
 
 BENCHES = {
     "node": "start-up, --help, memory and idle CPU of a node",
@@ -59,7 +59,9 @@ def run(name: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     failure = None
     try:
-        for row in printed(import_module(f"tests.bench.{name}").rows()):
+        print(HEAD)
+        for row in import_module(f"tests.bench.{name}").rows():
+            print(row.line(), flush=True)
             rows.append(row.facts())
     except Exception as error:  # the other benches are worth running all the same
         failure = f"{type(error).__name__}: {error}"

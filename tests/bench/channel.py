@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import trio
 
+from meshnode.bench.rows import Row
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.net.pool import ConnectionPool
 from tests.bench import net_bench
-from tests.bench.rows import Row
 
 SIZES = {"100 B": 100, "600 KB": 600_000}
 ROUNDS = {"100 B": 2000, "600 KB": 400}

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from time import perf_counter
 
-from tests.bench.rows import Row
+from meshnode.bench.rows import Row
 
 DEMO_S_MAX = 120
 

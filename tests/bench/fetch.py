@@ -14,6 +14,7 @@ from time import perf_counter
 
 import trio
 
+from meshnode.bench.rows import Row, timed
 from meshnode.config.home import home_dir
 from meshnode.config.load import load
 from meshnode.demo.processes import Playground, Proc
@@ -24,7 +25,6 @@ from meshnode.storage.files import replace_file
 from meshnode.wire.limits import MIB
 from tests.bench import models
 from tests.bench.meshes import admitted, found, joined, packed, playground
-from tests.bench.rows import Row, timed
 
 TIMES = 5
 CHUNK_BYTES = 256 * 1024

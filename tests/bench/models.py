@@ -4,20 +4,14 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from meshnode.assets import asset
-from tests.unit.runtime.support import dense, model
+from tests.unit.runtime.support import model
 
 IMAGE = (3, 224, 224)
 """As float32 602,112 bytes: the input of many a camera's model."""
 WEIGHTS_ROWS, WEIGHTS_COLUMNS = 2048, 4096
 """As float32 32 MiB."""
-_CHANNELS = 64
 _FLOAT = TensorProto.FLOAT
 RNG = np.random.default_rng(7)
-
-
-def tiny() -> tuple[bytes, dict[str, np.ndarray]]:
-    """One layer, x[N,4] -> y[N,3]: what is left is the way there and back."""
-    return dense(), {"x": RNG.standard_normal((1, 4)).astype(np.float32)}
 
 
 def digits() -> tuple[bytes, dict[str, np.ndarray]]:
@@ -34,26 +28,6 @@ def wide() -> tuple[bytes, dict[str, np.ndarray]]:
     ]
     built = model(nodes, {"image": (_FLOAT, ["N", *IMAGE])}, {"mean": (_FLOAT, ["N", IMAGE[0]])})
     return built, {"image": RNG.random((1, *IMAGE), dtype=np.float32)}
-
-
-def slow() -> tuple[bytes, dict[str, np.ndarray]]:
-    """Two convolutions, about 5 ms on two cores of a server."""
-    shape = (_CHANNELS, 56, 56)
-    nodes = [
-        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "w2"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["c"], ["y"]),
-    ]
-    kernel = (_CHANNELS, _CHANNELS, 3, 3)
-    weights = {n: RNG.standard_normal(kernel).astype(np.float32) / 24 for n in ("w1", "w2")}
-    built = model(
-        nodes,
-        {"x": (_FLOAT, ["N", *shape])},
-        {"y": (_FLOAT, ["N", _CHANNELS, 1, 1])},
-        weights,
-    )
-    return built, {"x": RNG.random((1, *shape), dtype=np.float32)}
 
 
 def heavy() -> bytes:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from meshnode.bench.rows import Row, interleaved, timed
 from meshnode.demo.processes import Playground, Proc
 from tests.bench import models
 from tests.bench.meshes import LOOPBACK, found, joined, packed, playground
-from tests.bench.rows import Row, interleaved, timed
 
 STARTS, HELPS, IDLE_S, SETTLE_S = 4, 15, 10, 2.0
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from meshnode.bench.rows import Row, Work, interleaved, rates
 from meshnode.client.client import Client
 from meshnode.demo.processes import Playground, Proc
 from tests.bench import models
 from tests.bench.meshes import found, joined, packed, playground
-from tests.bench.rows import Row, Work, interleaved, rates
 from tests.bench.sessions import guarded_run
 
 ROUNDS, BUDGET_S, RATE_S, CROWD = 1500, 6.0, 1.6, 8

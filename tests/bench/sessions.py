@@ -1,10 +1,9 @@
-"""Plain onnxruntime sessions, to compare with: with the node's options, and with its own."""
+"""Plain onnxruntime sessions to compare with, with the options of a node."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from meshnode.runtime import ort
 
@@ -17,10 +16,4 @@ def guarded_run(model: bytes, empty_dir: Path) -> Run:
     empty_dir.mkdir(exist_ok=True)
     options = ort.session_options(threads=0, spin=False, empty_dir=empty_dir)
     session = ort.open_session(model, options, CPU)
-    return lambda inputs: session.run(None, dict(inputs))
-
-
-def default_run(model: bytes) -> Run:
-    """Return `session.run` as onnxruntime comes: its threads spin while they wait."""
-    session = onnxruntime.InferenceSession(model, providers=CPU)
     return lambda inputs: session.run(None, dict(inputs))

@@ -70,7 +70,8 @@ def desk(
 def test_a_model_becomes_a_signed_module_that_describes_itself(desk: Desk) -> None:
     lines = desk.pack(model(desk.root / "m.onnx"), "--name", "double", "--version", "1.2.0")
     assert len(lines) <= 10
-    assert lines[-1] == "next: meshnode publish double-1.2.0.wasm"
+    file = "double-1.2.0.wasm"
+    assert lines[-1] == f"next: meshnode test {file} && meshnode publish {file}"
     signed = verify_module((desk.root / "double-1.2.0.wasm").read_bytes())
     assert [str(t) for t in signed.manifest.inputs] == ["x float32[?,3]", "k int64[?,1]"]
     assert [str(t) for t in signed.manifest.outputs] == ["y float32[?,3]"]

@@ -103,24 +103,17 @@ def test_models_of_strings_are_refused(cache: SessionCache) -> None:
 
 
 def test_a_provider_that_fails_falls_back_to_the_cpu(
-    cache: SessionCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(providers, "choose", lambda *_: wanted)
-    opened: list[list[str]] = []
-    real = ort.open_session
-
-    def open_session(data: bytes, options: object, names: list[str]) -> object:
-        opened.append(names)
-        if len(names) > 1:
-            raise ModelFailed("no such device")
-        return real(data, options, names)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ort, "open_session", open_session)
+    absent = providers.TABLE[0]  # this build of onnxruntime has no CUDA, so opening it fails
+    monkeypatch.setattr(providers, "survey", lambda _: [providers.Verdict(absent)])
+    ticker = Ticker(lambda: None, tick_ms=5)
+    caps = ALL | Caps.CUDA
+    cache = SessionCache(RuntimeSettings(), ticker, caps=caps, empty_dir=tmp_path / "empty")
     data = dense()
     session = cache.acquire(ref(data), data)
-    assert opened == [wanted, ["CPUExecutionProvider"]]
     assert session.provider == "CPUExecutionProvider"
+    assert list(cache.fallbacks.reasons) == ["CUDA (cuda)"]
 
 
 def test_caps_are_a_subset_of_what_there_is() -> None:
