@@ -1,14 +1,16 @@
 """The one entry to the runtime: a signed module's bytes in, a `LoadedModule` that answers out.
 
 The way of a module: preflight - models to sessions - compile (or cache) - instance - `init` -
-self-tests. The way of a batch: check - stack - sandbox - split; a batch that fails is run again
-one by one, so that one bad item fails alone.
+self-tests. The way of a batch: check - group by shape - sandbox (`batches.py`). An instance answers
+one source at a time: for another source a fresh one is made, unless the guest is known to keep
+nothing (`stateless.py`).
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from time import perf_counter
 
@@ -17,26 +19,26 @@ import numpy as np
 from meshnode.caps import Caps
 from meshnode.errors import BlobNotFound, CannotRunHere, MeshnodeError, ModuleFailed
 from meshnode.modules.layout import WEIGHTS_PREFIX
-from meshnode.modules.manifest import Limits, Manifest
-from meshnode.modules.schema import check_inputs
+from meshnode.modules.manifest import ITEM_BYTES, Limits, Manifest
 from meshnode.modules.sections import custom_section
 from meshnode.runtime.aot import AotCache
+from meshnode.runtime.batches import Audience, Batches, Item, Nobody, Outcome
 from meshnode.runtime.calibrate import calibrate as calibrate
 from meshnode.runtime.calls import Abi, InferAbi, SeedAbi
 from meshnode.runtime.compiler import Compiler
 from meshnode.runtime.engine import make_engine
 from meshnode.runtime.hal import Hal
+from meshnode.runtime.inputs import InputCheck
 from meshnode.runtime.preflight import preflight
 from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.self_test import check_self_tests
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
+from meshnode.runtime.stateless import keeps_nothing
+from meshnode.runtime.tensors import Arrays
 from meshnode.runtime.ticker import Ticker
-from meshnode.wire.arrays import header
 
 _log = logging.getLogger(__name__)
-Arrays = Mapping[str, np.ndarray]
-Outcome = dict[str, np.ndarray] | MeshnodeError
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class RunResult:
     """The whole call, guest and models together."""
     model_us: int
     """The part of it that onnxruntime took."""
+    failed: bool = False
+    """Whether a call failed, so that the time says nothing about the next batch."""
 
 
 class Runtime:
@@ -106,6 +110,7 @@ class Runtime:
                 limits=effective(manifest.limits, settings),
                 ticker=self._ticker,
                 log_lines_max=settings.log_lines_max,
+                stateless=keeps_nothing(guest),
             )
             loaded.start()
             loaded.held = held.pop_all()
@@ -141,9 +146,12 @@ class LoadedModule:
         limits: Limits,
         ticker: Ticker,
         log_lines_max: int,
+        stateless: bool = False,
     ) -> None:
         self.held = ExitStack()
         """Gives the sessions back when it is closed."""
+        self.stateless = stateless
+        """The guest is known to keep nothing of a request, so sources may share an instance."""
         self._manifest = manifest
         self._guest = guest
         self._sessions = dict(sessions)
@@ -155,6 +163,11 @@ class LoadedModule:
         self._sandbox: Sandbox | None = None
         self._abi: Abi | None = None
         self._names = [spec.name for spec in manifest.inputs]
+        self._check = InputCheck(manifest)
+        self._batches = Batches(self._call, self._names, limits.run_ms)
+        self._source: str | None = None
+        """Whose requests the instance has seen; None if nobody's."""
+        self._fresh_bytes = 0
         self._closed = False
 
     @property
@@ -163,32 +176,67 @@ class LoadedModule:
         guest = self._sandbox.memory_bytes if self._sandbox else 0
         return guest + sum(session.size for session in self._sessions.values())
 
+    @property
+    def runs_models(self) -> bool:
+        """Whether the host runs models for it, on every core; a pure Wasm module takes one."""
+        return bool(self._sessions)
+
+    @property
+    def batch_bytes_max(self) -> int:
+        """Bytes of inputs and outputs that fit the instance together, as `weight` counts them."""
+        room = self._limits.memory_bytes - self._fresh_bytes
+        return min(max(0, room) * 3 // 4, 2 * self._limits.output_bytes)
+
+    def weight(self, arrays: Arrays, rows: int) -> int:
+        """Return the bytes of a request and, as far as the manifest tells, its answer."""
+        given = sum(array.nbytes for array in arrays.values())
+        return given + rows * sum(
+            ITEM_BYTES[s.dtype] * prod(abs(d) for d in s.shape) for s in self._manifest.outputs
+        )
+
+    def kind(self, arrays: Arrays) -> Hashable:
+        """Return what requests must share to be run in one call; None if none can be."""
+        if not self._manifest.batch:
+            return None
+        return tuple(arrays[name].shape[1:] for name in self._names)
+
     def start(self) -> None:
         """Make the instance and pass the self-tests, or raise ModuleFailed."""
         try:
             self._live()
-            check_self_tests(self._manifest, self._run_one)
+            self._fresh_bytes = self._sandbox.memory_bytes if self._sandbox else 0
+            check_self_tests(self._manifest, self._run_alone)
         except MeshnodeError:
             self._drop()
             raise
 
-    def run(self, requests: Sequence[Arrays]) -> RunResult:
+    def run(
+        self,
+        requests: Sequence[Arrays],
+        sources: Sequence[str] | None = None,
+        audience: Audience | None = None,
+    ) -> RunResult:
         """Answer a batch: an outcome for each request, and the time it took.
 
-        Raises nothing that a request or the module does; that is the request's outcome.
+        `sources` says who made each request; without it all are of one source. Raises nothing
+        that a request or the module does; that is the request's outcome.
         """
         if self._closed:
             raise ValueError("the module was closed")
         started = perf_counter()
         model_us = self._model_us
         outcomes: list[Outcome] = [ModuleFailed("not run")] * len(requests)
-        for group in self._groups(requests, outcomes):
-            for index, outcome in zip(
-                group, self._run_group([requests[i] for i in group]), strict=True
-            ):
-                outcomes[index] = outcome
+        self._batches.failed = False
+        groups = self._groups(requests, sources, outcomes)
+        for number, (source, group) in enumerate(groups, 1):
+            self._serve(source)
+            final = number == len(groups)
+            self._batches.run(group, outcomes, audience or _NOBODY, final=final)
         return RunResult(
-            outcomes, round((perf_counter() - started) * 1e6), self._model_us - model_us
+            outcomes,
+            round((perf_counter() - started) * 1e6),
+            self._model_us - model_us,
+            self._batches.failed,
         )
 
     def close(self) -> None:
@@ -201,50 +249,38 @@ class LoadedModule:
     def _model_us(self) -> int:
         return 0 if self._hal is None else self._hal.model_us
 
-    def _groups(self, requests: Sequence[Arrays], outcomes: list[Outcome]) -> Iterable[list[int]]:
-        """Return the indices of requests that can be run together; misfits get their outcome."""
-        groups: dict[object, list[int]] = {}
+    def _groups(
+        self, requests: Sequence[Arrays], sources: Sequence[str] | None, outcomes: list[Outcome]
+    ) -> list[tuple[str, list[Item]]]:
+        """Return what can run in one call, and for whom; misfits get their error as outcome."""
+        groups: dict[Hashable, tuple[str, list[Item]]] = {}
+        together = self._manifest.batch and len(requests) > 1
         for index, arrays in enumerate(requests):
             try:
-                self._check(arrays)
+                item = Item(index, arrays, self._check.rows(arrays))
             except MeshnodeError as error:
                 outcomes[index] = error
                 continue
-            together = self._manifest.batch and len(requests) > 1
-            key = tuple(arrays[n].shape[1:] for n in self._names) if together else index
-            groups.setdefault(key, []).append(index)
-        return groups.values()
+            source = "" if sources is None or self.stateless else sources[index]
+            key = (source, self.kind(arrays) if together else index)
+            groups.setdefault(key, (source, []))[1].append(item)
+        # Whoever was here last goes on: then the others need the fewest fresh instances.
+        return sorted(groups.values(), key=lambda g: (g[0] != self._source, g[0]))
 
-    def _check(self, arrays: Arrays) -> None:
-        """Raise InputError unless the arrays are what the manifest declares."""
-        heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
-        check_inputs(self._manifest, heads)
+    def _serve(self, source: str) -> None:
+        """See that the instance has seen requests of this source only."""
+        if not self.stateless and self._source not in (None, source):
+            self._drop()
+        self._source = source
 
-    def _run_group(self, requests: Sequence[Arrays]) -> list[Outcome]:
-        if len(requests) == 1:
-            return [self._run_one(requests[0])]
-        rows = [int(r[self._names[0]].shape[0]) for r in requests]
-        stacked = {n: np.concatenate([r[n] for r in requests]) for n in self._names}
-        try:
-            answers = self._call(stacked, sum(rows))
-            if any(a.shape[:1] != (sum(rows),) for a in answers.values()):
-                raise ModuleFailed("the module did not keep the batch axis")
-        except MeshnodeError as error:
-            _log.info("%s: a batch failed, running it apart: %s", self._manifest.name, error)
-            return [self._run_one(request) for request in requests]
-        ends = np.cumsum(rows)[:-1]
-        parts = {name: np.split(array, ends) for name, array in answers.items()}
-        return [{name: parts[name][i] for name in parts} for i in range(len(requests))]
+    def _run_alone(self, arrays: Arrays) -> Outcome:
+        return self._batches.run_one(Item(0, arrays, self._check.rows(arrays)))
 
-    def _run_one(self, arrays: Arrays) -> Outcome:
-        first = arrays[self._names[0]].shape
-        try:
-            return self._call(arrays, int(first[0]) if self._manifest.batch and first else 1)
-        except MeshnodeError as error:
-            return error
-
-    def _call(self, arrays: Arrays, rows: int) -> dict[str, np.ndarray]:
+    def _call(self, arrays: Arrays, rows: int, limit_ms: int) -> dict[str, np.ndarray]:
         abi = self._live()
+        assert self._sandbox is not None, "a live ABI has a sandbox"
+        if self._sandbox.limits.run_ms != limit_ms:
+            self._sandbox.limits = replace(self._limits, run_ms=limit_ms)
         try:
             answers = abi.run([arrays[name] for name in self._names], rows)
         finally:
@@ -269,6 +305,9 @@ class LoadedModule:
         if self._sandbox is not None:
             self._sandbox.close()
         self._sandbox = self._abi = None
+
+
+_NOBODY = Nobody()
 
 
 def effective(limits: Limits, settings: RuntimeSettings) -> Limits:
