@@ -243,6 +243,8 @@ class LoadedModule:
         """Free the instance and let go of its models. Twice is harmless."""
         self._closed = True
         self._drop()
+        self._hal = None
+        self._sessions = {}  # whoever still holds this object must not hold the models
         self.held.close()
 
     @property
