@@ -132,6 +132,14 @@ class Batcher:
         newest = next(reversed(self._sizings.values()), None)
         return self._settings.batch_max if newest is None else newest.bound
 
+    @property
+    def expected_s(self) -> float | None:
+        """What the batch that runs is expected to take; None if none runs, or nobody knows."""
+        sizing = None if self._running is None else self._sizings.get(self._running.family)
+        if self._running is None or sizing is None or not sizing.curve.sure:
+            return None
+        return sizing.curve.seconds(self._running.rows)
+
     def handle(self, event: BatcherInput, now: float) -> Sequence[BatcherEffect]:
         """See `Machine.handle`. An id that waits already is refused (ValueError: a bug)."""
         match event:

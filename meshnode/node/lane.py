@@ -31,6 +31,14 @@ from meshnode.wire.messages import Timing
 
 _log = logging.getLogger(__name__)
 Arrays = Mapping[str, np.ndarray]
+TINY_S = 0.00025
+"""The event loop waits for a batch that is expected to take less, and for twice as long at most:
+what is on a socket meanwhile waits as if the loop had been busy."""
+ALONE_MIN = 16
+"""Batches, in which requests came one at a time, after which the loop may wait for the next. With
+several callers it must not: while it waits, it cannot gather the next batch."""
+STRIKE = 256
+"""Batches for which it does not, after a batch that took longer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +104,8 @@ class Lane:
         self._running: _Batch | None = None
         """Also while it waits for its turn."""
         self._tickets = count(1)
+        self._alone = 0
+        """Batches since two requests were last here at once; below 0, to be made up for."""
         self.memory_bytes = loaded.memory_bytes
         """What the instance held after its last batch; the worker alone may look at it."""
         self.used_at = trio.current_time()
@@ -118,6 +128,8 @@ class Lane:
         that passed before it started, or what the module did wrong. Cancelled while it waits, it
         leaves the queue.
         """
+        if self._waiting:
+            self._alone = min(self._alone, 0)
         ticket = RequestId(next(self._tickets).to_bytes(16, "big"))
         waiter = _Waiter(arrays, source, run_by, trio.current_time())
         self._waiting[ticket] = waiter
@@ -171,7 +183,13 @@ class Lane:
             self.memory_bytes = self._loaded.memory_bytes
             return result
 
-        self._worker.submit(job, done)
+        self._alone += 1
+        expected_s = self._batcher.expected_s
+        if self._alone > ALONE_MIN and expected_s is not None and expected_s < TINY_S:
+            if not self._worker.submit_tiny(job, done, wait_s=2 * TINY_S):
+                self._alone = -STRIKE
+        else:
+            self._worker.submit(job, done)
 
     def post(self, call: Callable[[], None]) -> None:
         """Call something in the event loop, from the worker's thread."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,6 +170,33 @@ async def test_whoever_leaves_takes_his_request_with_him(runtime: Runtime) -> No
             callers.start_soon(ask, lane, 3.0, outcomes)
         await lane.predict(rows(9.0), run_by=trio.current_time() + 9)
     assert set(outcomes) >= {1.0, 3.0}
+
+
+async def test_the_loop_waits_for_tiny_batches_of_a_lone_caller_only(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshnode.node.lane.TINY_S", 5.0)
+    async with lane_of(runtime, dist("echo"), ECHO) as lane:
+        tiny: list[bool] = []
+        submit_tiny = lane._worker.submit_tiny
+
+        def noted(*args: Any, **kwargs: Any) -> bool:
+            tiny.append(submit_tiny(*args, **kwargs))
+            return tiny[-1]
+
+        lane._worker.submit_tiny = noted  # type: ignore[method-assign]
+        for number in range(40):
+            answer = await lane.predict(rows(number), run_by=trio.current_time() + 9)
+            assert answer.arrays["y"][0, 0] == number
+        assert tiny
+        assert all(tiny)
+        outcomes: dict[float, object] = {}
+        for _ in range(3):
+            before = len(tiny)
+            async with trio.open_nursery() as callers:
+                for value in range(8):
+                    callers.start_soon(ask, lane, float(value), outcomes)
+        assert len(tiny) == before, "with company, they gather while one runs"
 
 
 async def test_a_bug_in_the_runtime_fails_the_batch_and_not_the_lane(

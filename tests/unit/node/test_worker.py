@@ -87,3 +87,35 @@ async def test_a_worker_outlives_the_event_loop_it_reports_to() -> None:
     made[0].stop()
     await trio.to_thread.run_sync(made[0]._thread.join, 5)
     assert not made[0]._thread.is_alive()
+
+
+async def test_a_tiny_job_is_over_when_the_call_returns(worker: Worker) -> None:
+    told: list[object] = []
+    assert worker.submit_tiny(lambda: 7, told.append, wait_s=5)
+    assert told == [7]
+    assert worker.submit_tiny(lambda: 1 / 0, told.append, wait_s=5)
+    assert isinstance(told[1], ZeroDivisionError)
+
+
+async def test_the_event_loop_does_not_wait_for_a_job_that_is_not_tiny(worker: Worker) -> None:
+    release, ended, told = threading.Event(), trio.Event(), []
+
+    def done(result: object) -> None:
+        told.append(result)
+        ended.set()
+
+    assert not worker.submit_tiny(lambda: release.wait(5), done, wait_s=0.0001)
+    assert told == []
+    release.set()
+    await ended.wait()
+    assert told == [True]
+
+
+async def test_however_close_it_is_a_tiny_job_is_told_once(worker: Worker) -> None:
+    told: list[int] = []
+    for number in range(300):
+        worker.submit_tiny(
+            lambda n=number: (sum(range(200)), n)[1], told.append, wait_s=number % 30 * 1e-6
+        )
+    await worker.run(lambda: None)
+    assert sorted(told) == list(range(300))
