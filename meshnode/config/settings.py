@@ -59,6 +59,12 @@ class BudgetSettings:
         "memory", kinds.size(MIB, 1024 * GIB), 512 * MIB, "All module instances together."
     )
     instances: int = setting("instances", kinds.whole(1, 256), 4, "Modules that are warm at once.")
+    idle_ms: int = setting(
+        "idle",
+        kinds.milliseconds(0, 86_400_000),
+        600_000,
+        "A module unused for so long is unloaded and its memory given back; 0: never.",
+    )
     store_bytes: int = setting(
         "store",
         kinds.size(MIB, 1024 * GIB),
@@ -133,12 +139,18 @@ class RuntimeSettings:
 class BatchSettings:
     """[batch]: how requests to one module are run together."""
 
-    max: int = setting("max", kinds.whole(1, 256), 8, "Requests in one batch.")
+    max: int = setting(
+        "max",
+        kinds.whole(1, 256),
+        32,
+        "Rows in one batch at most; 1 turns batching off. What pays is learned and often less.",
+    )
     window_ms: int = setting(
         "window",
         kinds.milliseconds(0, 1000),
         0,
-        "How long a lone request waits for company; 0 runs what is queued when the lane is free.",
+        "How long an idle lane may wait for company when that pays; "
+        "0 runs what is queued when the lane is free.",
     )
     queue: int = setting(
         "queue", kinds.whole(1, 65_536), 256, "Requests waiting for one module; more are refused."

@@ -35,7 +35,7 @@ from meshnode.node.catalog import Catalog
 from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.fetching import Fetching
-from meshnode.node.lanes import Lanes
+from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
 from meshnode.node.local import Local
@@ -214,8 +214,11 @@ class Building:
                 window_ms_max=float(config.batch.window_ms),
                 queue_max=config.batch.queue,
             ),
-            instances_max=config.budget.instances,
-            memory_bytes_max=config.budget.memory_bytes,
+            budget=LanesBudget(
+                instances_max=config.budget.instances,
+                memory_bytes_max=config.budget.memory_bytes,
+                idle_s_max=config.budget.idle_ms / 1000,
+            ),
             slowdown=config.simulate.slowdown,
         )
         self.load = LoadReporter(

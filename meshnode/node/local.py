@@ -25,11 +25,16 @@ class Local:
 
     async def run(self, request: Predict, deadline: float) -> Prediction:
         """Run a request here, cold start included, or raise what went wrong."""
-        lane, cold_us = await self._lanes.get(request.module)
         info = await self._library.info(request.module)
-        check_inputs(info.manifest, request.tensors)
+        rows = check_inputs(info.manifest, request.tensors)  # before it costs a load or a place
+        lane, cold_us = await self._lanes.get(request.module)
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
-        answer = await lane.predict(to_arrays(request.tensors, memoryview(body)), run_by=deadline)
+        answer = await lane.predict(
+            to_arrays(request.tensors, memoryview(body)),
+            run_by=deadline,
+            rows=rows,
+            source=request.source,
+        )
         headers, out = from_arrays(answer.arrays, [t.name for t in info.manifest.outputs])
         return Prediction(
             request_id=request.request_id,

@@ -3,7 +3,8 @@
 placement.md section 2: w = rem + (q div B) * s(B) + (q mod B) * b, where s(n) = (A + b*n) * scale
 is a module's service curve, learned from its measured batches, and rem what is left of the running
 batch (in overrun: half of the overrun). Completion = w + s(1) is then exact for batching lanes too.
-One batch runs at a time on a node, so the waits of several modules add up.
+A batch that runs models takes every core, so the waits of such modules add up; those of pure Wasm
+modules, which take one, are shared among the cores (`node/turns.py`).
 """
 
 from collections import OrderedDict
@@ -88,9 +89,8 @@ class ServiceCurve:
 
 @dataclass(slots=True)
 class _Running:
-    """The batch that runs now."""
+    """A batch that runs now."""
 
-    module: ContentHash
     size: int
     started_at: float
     expected_ms: float
@@ -108,13 +108,22 @@ class LoadMeter:
         self._sequence = started_unix_s << SEQUENCE_SHIFT
         self._queues: dict[ContentHash, int] = {}
         self._curves: OrderedDict[ContentHash, ServiceCurve] = OrderedDict()
-        self._running: _Running | None = None
+        self._running: dict[ContentHash, _Running] = {}
+        self._bounds: dict[ContentHash, int] = {}
+        """Requests of a full batch, where less than `batch_max` was found to pay."""
+        self._narrow: dict[ContentHash, int] = {}
+        """Modules that take one core, and how many cores there are."""
         self._seen_at: float | None = None
         self._wait_ms = 0.0
         self._mean_ms = 0.0
         self._square_ms = 0.0
 
     # ------------------------------------------------------------------ what the lanes tell
+
+    def opened(self, module: ContentHash, *, cores: int, of: int) -> None:
+        """A lane was opened whose batches take so many cores of all."""
+        if cores < of:
+            self._narrow[module] = of
 
     def enqueued(self, module: ContentHash, now: float) -> None:
         """A request joined a lane."""
@@ -128,49 +137,73 @@ class LoadMeter:
         self._leave(module, 1)
         self._wait_ms = self.wait_ms(now)
 
-    def started(self, module: ContentHash, count: int, now: float) -> None:
-        """A batch of `count` left the lane and runs."""
+    def started(
+        self, module: ContentHash, count: int, now: float, *, batch_max: int | None = None
+    ) -> None:
+        """A batch of `count` left the lane and runs; a full one has `batch_max` at present."""
+        if batch_max is not None:
+            self._bounds[module] = batch_max
         self._advance(now)
         self._leave(module, count)
         expected_ms = self._curve(module).batch_ms(count)
-        self._running = _Running(module, count, now, expected_ms)
+        self._running[module] = _Running(count, now, expected_ms)
         self._wait_ms = self.wait_ms(now)
 
     def finished(self, module: ContentHash, count: int, now: float) -> None:
-        """The running batch is done; its time is learned."""
+        """The module's running batch is done; its time is learned."""
         self._advance(now)
-        running = self._running
-        if running is not None and running.module == module:
+        running = self._running.pop(module, None)
+        if running is not None:
             curve = self._curves.setdefault(module, ServiceCurve())
             self._curves.move_to_end(module)
             curve.learn(max(1, count), max(0.0, now - running.started_at) * 1000)
             while len(self._curves) > CURVES_MAX:
                 self._curves.popitem(last=False)
-        self._running = None
         self._wait_ms = self.wait_ms(now)
 
     def forget(self, module: ContentHash) -> None:
         """The module's lane is closed. Its curve is kept: it holds when the lane opens again."""
         self._queues.pop(module, None)
+        self._narrow.pop(module, None)
+        self._bounds.pop(module, None)
 
     # ------------------------------------------------------------------ what is known
 
     def wait_ms(self, now: float) -> float:
         """Return w: how long a request that arrives now would wait before its batch starts."""
+        modules = self._queues.keys() | self._running.keys()
+        alone = len(modules) == 1
+        wide_ms = narrow_ms = longest_ms = 0.0
+        cores = 1
+        for module in modules:
+            work_ms = self._work_ms(module, now, alone)
+            if module in self._narrow:
+                cores = self._narrow[module]
+                narrow_ms += work_ms
+                longest_ms = max(longest_ms, work_ms)
+            else:
+                wide_ms += work_ms
+        # Its own lane's work is before a request, whatever the other cores do.
+        return wide_ms + max(longest_ms, narrow_ms / cores)
+
+    def _work_ms(self, module: ContentHash, now: float, alone: bool) -> float:
+        """Return how long a module's running batch and its queue take."""
         total = 0.0
-        running = self._running
+        running = self._running.get(module)
         if running is not None:
             left_ms = running.expected_ms - (now - running.started_at) * 1000
-            total += left_ms if left_ms >= 0 else -left_ms / 2
-        busy = list(self._queues.items())
-        alone = len(busy) == 1 and (running is None or running.module == busy[0][0])
-        for module, waiting in busy:
-            curve = self._curve(module)
-            full, rest = divmod(waiting, self._batch_max)
-            # A request of the only busy module joins the last batch; one of another waits for it.
-            last_ms = rest * curve.each_ms if alone else curve.batch_ms(rest)
-            total += full * curve.batch_ms(self._batch_max) + last_ms
-        return total
+            total = left_ms if left_ms >= 0 else -left_ms / 2
+        waiting = self._queues.get(module, 0)
+        if not waiting:
+            return total
+        curve, bound = self._curve(module), self._bound(module)
+        full, rest = divmod(waiting, bound)
+        # A request of the only busy module joins the last batch; one of another waits for it.
+        last_ms = rest * curve.each_ms if alone else curve.batch_ms(rest)
+        return total + full * curve.batch_ms(bound) + last_ms if full else total + last_ms
+
+    def _bound(self, module: ContentHash) -> int:
+        return self._bounds.get(module, self._batch_max)
 
     def first_ms(self, module: ContentHash) -> float | None:
         """Return s1 of a module, or None if it never ran here."""
@@ -192,7 +225,7 @@ class LoadMeter:
         self._advance(now)
         self._sequence += 1
         sigma_ms = sqrt(max(0.0, self._square_ms - self._mean_ms * self._mean_ms))
-        running = 0 if self._running is None else self._running.size
+        running = sum(batch.size for batch in self._running.values())
         return LoadRecord(
             node=self._tag,
             sequence=self._sequence,
@@ -219,14 +252,14 @@ class LoadMeter:
         return order[:MODULES_PER_LOAD_MAX]
 
     def _module_load(self, module: ContentHash, warm: bool) -> ModuleLoad:
-        curve = self._curves.get(module)
+        curve, bound = self._curves.get(module), self._bound(module)
         if curve is None or not curve.measured:
             return ModuleLoad(module=tag_of(module), warm=warm, first=0, unit=0)
         return ModuleLoad(
             module=tag_of(module),
             warm=warm,
             first=max(1, _units(curve.batch_ms(1))),
-            unit=max(1, _units(curve.batch_ms(self._batch_max) / self._batch_max)),
+            unit=max(1, _units(curve.batch_ms(bound) / bound)),
         )
 
     def _curve(self, module: ContentHash) -> ServiceCurve:

@@ -1,61 +1,35 @@
 """The one entry to the runtime: a signed module's bytes in, a `LoadedModule` that answers out.
 
 The way of a module: preflight - models to sessions - compile (or cache) - instance - `init` -
-self-tests. The way of a batch: check - stack - sandbox - split; a batch that fails is run again
-one by one, so that one bad item fails alone.
+self-tests. What it is then, and the way of a request in it, is in `loaded.py`.
 """
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-
-import numpy as np
 
 from meshnode.caps import Caps
-from meshnode.errors import BlobNotFound, CannotRunHere, MeshnodeError, ModuleFailed
+from meshnode.errors import BlobNotFound, CannotRunHere
 from meshnode.modules.layout import WEIGHTS_PREFIX
 from meshnode.modules.manifest import Limits, Manifest
-from meshnode.modules.schema import check_inputs
 from meshnode.modules.sections import custom_section
 from meshnode.runtime.aot import AotCache
 from meshnode.runtime.calibrate import calibrate as calibrate
-from meshnode.runtime.calls import Abi, InferAbi, SeedAbi
-from meshnode.runtime.command import CommandAbi
 from meshnode.runtime.compiler import Compiler
 from meshnode.runtime.engine import make_engine
-from meshnode.runtime.hal import Hal
-from meshnode.runtime.nn_loader import Loader
+from meshnode.runtime.loaded import LoadedModule as LoadedModule
+from meshnode.runtime.loaded import Outcome as Outcome
+from meshnode.runtime.loaded import RunResult as RunResult
 from meshnode.runtime.preflight import allow, called_exports, preflight
-from meshnode.runtime.sandbox import CompiledGuest, Sandbox
-from meshnode.runtime.self_test import check_self_tests
+from meshnode.runtime.sandbox import CompiledGuest
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.stack import with_room
+from meshnode.runtime.stateless import keeps_nothing
 from meshnode.runtime.ticker import Ticker
-from meshnode.runtime.wasi_stdio import Stdio
-from meshnode.wire.arrays import header
 
-_log = logging.getLogger(__name__)
-ACCEPTED_MAX = 256
-"""Combinations of input shapes whose check is remembered; then that begins anew."""
-Arrays = Mapping[str, np.ndarray]
-Outcome = dict[str, np.ndarray] | MeshnodeError
 SWITCHED = Caps.NN_LOAD | Caps.WASI
 """Capabilities that a node has only if its operator says so."""
-
-
-@dataclass(slots=True)
-class RunResult:
-    """What became of a batch: an outcome for each request, in order, and where the time went."""
-
-    outcomes: list[Outcome]
-    run_us: int
-    """The whole call, guest and models together."""
-    model_us: int
-    """The part of it that onnxruntime took."""
 
 
 class Runtime:
@@ -83,7 +57,7 @@ class Runtime:
         """Accelerators that did not take some model, by name, each with its first reason."""
         return self._sessions.fallbacks.reasons
 
-    def load(self, wasm: bytes, manifest: Manifest, models: Mapping[str, bytes]) -> "LoadedModule":
+    def load(self, wasm: bytes, manifest: Manifest, models: Mapping[str, bytes]) -> LoadedModule:
         """Return the module ready to answer: compiled, initialised, its self-tests passed.
 
         `models` are weights by model name; those embedded in `wasm` may be left out. Raises
@@ -113,6 +87,7 @@ class Runtime:
                 imports=guest.import_types,
                 exports={n: s for n, s in guest.export_types.items() if n in called},
                 binding=settings.binding,
+                keeps_nothing=manifest.abi == "command" or keeps_nothing(guest),
             )
             may_load = (manifest.required | manifest.optional) & settings.caps_allowed & self._caps
             loaded = LoadedModule(
@@ -144,205 +119,6 @@ class Runtime:
             sessions[ref.name] = self._sessions.acquire(ref, data)
             held.callback(self._sessions.release, ref.sha256)
         return sessions
-
-
-class LoadedModule:
-    """A module with a live instance. `run` is called by one thread at a time."""
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        guest: CompiledGuest,
-        sessions: Mapping[str, ModelSession],
-        *,
-        caps: Caps,
-        limits: Limits,
-        ticker: Ticker,
-        settings: RuntimeSettings,
-        cache: SessionCache | None,
-    ) -> None:
-        """`cache` opens models that the guest brings itself; None if it may not."""
-        self.held = ExitStack()
-        """Gives the sessions back when it is closed."""
-        self._manifest = manifest
-        self._guest = guest
-        self._sessions = dict(sessions)
-        self._limits = limits
-        self._ticker = ticker
-        self._caps = caps
-        self._settings = settings
-        self._cache = cache
-        self._hal: Hal | None = None
-        self._sandbox: Sandbox | None = None
-        self._abi: Abi | None = None
-        self._names = [spec.name for spec in manifest.inputs]
-        self._output_names = [spec.name for spec in manifest.outputs]
-        self._accepted: dict[object, int] = {}
-        """Inputs that were found to be what the manifest declares (names, dtypes, shapes), and
-        their rows."""
-        self._closed = False
-
-    @property
-    def memory_bytes(self) -> int:
-        """What the instance holds: its memory, and its models' size."""
-        guest = self._sandbox.memory_bytes if self._sandbox else 0
-        return guest + sum(session.size for session in self._sessions.values())
-
-    @property
-    def started_s(self) -> tuple[float, float]:
-        """What the instance at hand took to instantiate, and then to initialise itself."""
-        return (
-            (0.0, 0.0) if self._sandbox is None else (self._sandbox.start_s, self._sandbox.init_s)
-        )
-
-    def start(self) -> None:
-        """Make the instance and pass the self-tests, or raise ModuleFailed."""
-        try:
-            self._live()
-            check_self_tests(self._manifest, self._run_one)
-        except MeshnodeError:
-            self._drop()
-            raise
-
-    def run(self, requests: Sequence[Arrays]) -> RunResult:
-        """Answer a batch: an outcome for each request, and the time it took.
-
-        Raises nothing that a request or the module does; that is the request's outcome.
-        """
-        if self._closed:
-            raise ValueError("the module was closed")
-        return with_room(lambda: self._run(requests))
-
-    def _run(self, requests: Sequence[Arrays]) -> RunResult:
-        started = perf_counter()
-        model_s = self._model_s
-        if len(requests) == 1:
-            return self._result([self._run_alone(requests[0])], started, model_s)
-        outcomes: list[Outcome] = [ModuleFailed("not run")] * len(requests)
-        for group in self._groups(requests, outcomes):
-            for index, outcome in zip(
-                group, self._run_group([requests[i] for i in group]), strict=True
-            ):
-                outcomes[index] = outcome
-        return self._result(outcomes, started, model_s)
-
-    def close(self) -> None:
-        """Free the instance and let go of its models. Twice is harmless."""
-        self._closed = True
-        self._drop()
-        self.held.close()
-
-    def _result(self, outcomes: list[Outcome], started: float, model_s: float) -> RunResult:
-        run_us = round((perf_counter() - started) * 1e6)
-        return RunResult(outcomes, run_us, round((self._model_s - model_s) * 1e6))
-
-    @property
-    def _model_s(self) -> float:
-        return 0.0 if self._hal is None else self._hal.model_s
-
-    def _groups(self, requests: Sequence[Arrays], outcomes: list[Outcome]) -> Iterable[list[int]]:
-        """Return the indices of requests that can be run together; misfits get their outcome."""
-        groups: dict[object, list[int]] = {}
-        for index, arrays in enumerate(requests):
-            try:
-                self._rows(arrays)
-            except MeshnodeError as error:
-                outcomes[index] = error
-                continue
-            together = self._manifest.batch and len(requests) > 1
-            key = tuple(arrays[n].shape[1:] for n in self._names) if together else index
-            groups.setdefault(key, []).append(index)
-        return groups.values()
-
-    def _rows(self, arrays: Arrays) -> int:
-        """Return the size of the batch axis, or raise InputError if the manifest differs."""
-        # Only names, dtypes and shapes are looked at: what was right once is right again.
-        key = tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
-        rows = self._accepted.get(key)
-        if rows is None:
-            heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
-            rows = check_inputs(self._manifest, heads)
-            if len(self._accepted) >= ACCEPTED_MAX:
-                self._accepted.clear()
-            self._accepted[key] = rows
-        return rows
-
-    def _run_group(self, requests: Sequence[Arrays]) -> list[Outcome]:
-        if len(requests) == 1:
-            return [self._run_one(requests[0])]
-        rows = [int(r[self._names[0]].shape[0]) for r in requests]
-        stacked = {n: np.concatenate([r[n] for r in requests]) for n in self._names}
-        try:
-            answers = self._call(stacked, sum(rows))
-            if any(a.shape[:1] != (sum(rows),) for a in answers.values()):
-                raise ModuleFailed("the module did not keep the batch axis")
-        except MeshnodeError as error:
-            _log.info("%s: a batch failed, running it apart: %s", self._manifest.name, error)
-            return [self._run_one(request) for request in requests]
-        ends = np.cumsum(rows)[:-1]
-        parts = {name: np.split(array, ends) for name, array in answers.items()}
-        return [{name: parts[name][i] for name in parts} for i in range(len(requests))]
-
-    def _run_alone(self, arrays: Arrays) -> Outcome:
-        try:
-            return self._call(arrays, self._rows(arrays))
-        except MeshnodeError as error:
-            return error
-
-    def _run_one(self, arrays: Arrays) -> Outcome:
-        first = arrays[self._names[0]].shape
-        try:
-            return self._call(arrays, int(first[0]) if self._manifest.batch and first else 1)
-        except MeshnodeError as error:
-            return error
-
-    def _call(self, arrays: Arrays, rows: int) -> dict[str, np.ndarray]:
-        abi = self._abi or self._live()
-        try:
-            answers = abi.run([arrays[name] for name in self._names], rows)
-        finally:
-            if self._sandbox is not None and not self._sandbox.alive:
-                self._drop()
-        return dict(zip(self._output_names, answers, strict=True))
-
-    def _live(self) -> Abi:
-        """Return the instance's ABI; a new instance if the last one trapped."""
-        if self._abi is None:
-            if self._manifest.abi == "command":
-                self._abi = CommandAbi(self._start, self._manifest, self._limits)
-            else:
-                abi = SeedAbi if self._manifest.abi == "seed" else InferAbi
-                self._abi = abi(self._start(None), self._manifest)
-        return self._abi
-
-    def _start(self, stdio: Stdio | None) -> Sandbox:
-        """Make a new instance; `stdio` is a command's request."""
-        spent_s = self._model_s
-        self._hal = Hal(
-            self._manifest.name,
-            self._caps,
-            self._sessions,
-            log_lines_max=self._settings.log_lines_max,
-            loader=self._loader(),
-            stdio=stdio,
-            now=self._ticker.now,
-        )
-        self._hal.model_s = spent_s
-        self._sandbox = Sandbox(self._guest, self._hal, self._limits, self._ticker)
-        return self._sandbox
-
-    def _loader(self) -> Loader | None:
-        if self._cache is None:
-            return None
-        settings = self._settings
-        return Loader(
-            self._cache, bytes_max=settings.load_bytes_max, encodings=settings.load_encodings
-        )
-
-    def _drop(self) -> None:
-        if self._sandbox is not None:
-            self._sandbox.close()
-        self._sandbox = self._abi = None
 
 
 def effective(limits: Limits, settings: RuntimeSettings) -> Limits:

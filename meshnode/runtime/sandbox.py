@@ -1,7 +1,7 @@
 """One guest instance under its limits. A guest that traps is thrown away; nothing is reused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
 
@@ -43,6 +43,8 @@ class CompiledGuest:
     """Functions only."""
     binding: str = "auto"
     """See `RuntimeSettings.binding`."""
+    keeps_nothing: bool = False
+    """No request can leave anything in it for the next: known code, or an instance for each."""
 
     @cached_property
     def linked(self) -> Linked:
@@ -115,6 +117,12 @@ class Sandbox:
             raise
         finally:
             self._ticker.leave()
+
+    def allow(self, run_ms: int) -> None:
+        """Give each call from now on this much time."""
+        if run_ms != self.limits.run_ms:
+            self.limits = replace(self.limits, run_ms=run_ms)
+            self._run_s = run_ms / 1000
 
     def failure(self, name: str, status: int) -> MeshnodeError:
         """Return the error for a guest that returned a status: its cause, if we know it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from meshnode.assets import asset
+from meshnode.bench.rows import Row
 from meshnode.errors import MeshnodeError
 from meshnode.modules.layout import read_module
 from meshnode.modules.manifest import Limits, Manifest
@@ -23,7 +24,6 @@ from meshnode.runtime.runtime import LoadedModule, Runtime
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
 from tests.bench import models
-from tests.bench.rows import Row
 from tests.unit.runtime.support import SEED_HEAD, dist, manifest, seed_guest
 
 REQUESTS, TRAPS, CYCLES = 100_000, 10_000, 100

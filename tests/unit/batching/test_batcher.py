@@ -1,5 +1,7 @@
 """Batcher: greedy, windowed, refused, expired, withdrawn. No clock, no tasks."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,26 +98,148 @@ def test_withdrawing_what_runs_or_is_unknown_changes_nothing() -> None:
     assert batcher.handle(RunFinished(), now=1.1) == []
 
 
-def test_with_a_window_a_lone_request_waits_for_company() -> None:
+def offers(*names: str, rows: int = 1, size: int = 0, kind: str = "") -> list[Offer]:
+    return [
+        Offer(RequestId(n.encode()), 999.0, rows=rows, size=size, kind=kind, family="f")
+        for n in names
+    ]
+
+
+def taught(
+    fixed_s: float, each_s: float, *, window_ms: float = 0.0, most: int = 8
+) -> tuple[Batcher, float]:
+    """Return a batcher that has seen batches of 1 and of 2 take so long, and the time it is."""
+    batcher = Batcher(BatchingSettings(batch_max=most, window_ms_max=window_ms, queue_max=64))
+    now = 100.0
+    for number in range(60):
+        now += 9.0
+        names = [f"{number}-{i}" for i in range(3)]
+        left = set()
+        for effect in [e for o in offers(*names) for e in batcher.handle(o, now)]:
+            left = set(names) - {r.decode() for r in effect.request_ids}
+            took = fixed_s + each_s * len(effect.request_ids)
+        while True:
+            now += took
+            effects = list(batcher.handle(RunFinished(took), now))
+            if not left:
+                break
+            if not effects:
+                now = batcher.next_timer() or now
+                effects = list(batcher.tick(now))
+            (run,) = effects
+            assert isinstance(run, Run)
+            left -= {r.decode() for r in run.request_ids}
+            took = fixed_s + each_s * len(run.request_ids)
+    return batcher, now
+
+
+def hurried(batcher: Batcher, now: float) -> tuple[Batcher, float]:
+    """Return it idle, after requests that came each ms; they tell it nothing of its curve."""
+    for number in range(40):
+        now += 0.001
+        batcher.handle(offers(f"hurry-{number}")[0], now)
+    while len(batcher) or batcher._running:
+        if batcher._running:
+            batcher.handle(RunFinished(), now)
+        batcher.tick(max(now, min(now + 0.1, batcher.next_timer() or now)))
+    return batcher, now + 0.001
+
+
+def ran(effects: Sequence[object]) -> list[bytes]:
+    (effect,) = effects
+    assert isinstance(effect, Run)
+    return list(effect.request_ids)
+
+
+def test_only_requests_of_one_kind_run_together_and_the_oldest_first() -> None:
+    batcher = Batcher(SETTINGS)
+    batcher.handle(offer("first"), now=1.0)
+    for each in (*offers("a", kind="x"), *offers("b", kind="y"), *offers("c", kind="x")):
+        batcher.handle(each, now=1.0)
+    assert ran(batcher.handle(RunFinished(), now=1.1)) == [b"a", b"c"]
+    assert ran(batcher.handle(RunFinished(), now=1.2)) == [b"b"]
+
+
+def test_a_batch_is_bounded_by_rows_and_what_is_larger_runs_alone() -> None:
+    batcher = Batcher(BatchingSettings(batch_max=4))
+    batcher.handle(offers("first")[0], now=1.0)
+    for each in (*offers("big", rows=9), *offers("a", "b", rows=2), *offers("c")):
+        batcher.handle(each, now=1.0)
+    assert ran(batcher.handle(RunFinished(), now=1.1)) == [b"big"]
+    assert ran(batcher.handle(RunFinished(), now=1.2)) == [b"a", b"b"]
+    assert ran(batcher.handle(RunFinished(), now=1.3)) == [b"c"]
+
+
+def test_a_batch_is_bounded_by_bytes() -> None:
+    batcher = Batcher(BatchingSettings(batch_max=8, batch_bytes_max=100))
+    batcher.handle(offers("first")[0], now=1.0)
+    for each in offers("a", "b", "c", size=40):
+        batcher.handle(each, now=1.0)
+    assert ran(batcher.handle(RunFinished(), now=1.1)) == [b"a", b"b"]
+
+
+def test_a_request_that_would_be_late_is_refused_when_it_comes() -> None:
+    batcher, now = taught(0.0, 1.0)
+    assert ran(batcher.handle(offers("runs")[0], now)) == [b"runs"]
+    batcher.handle(offers("waits")[0], now)
+    late = Offer(RequestId(b"late"), now + 2.5, family="f")
+    (refusal,) = batcher.handle(late, now)
+    assert isinstance(refusal, Refuse)
+    assert refusal.expected_s == pytest.approx(3.0, rel=0.05)
+    assert batcher.handle(Offer(RequestId(b"fine"), now + 3.5, family="f"), now) == []
+
+
+def test_an_idle_lane_refuses_nothing_however_slow_it_was() -> None:
+    batcher, now = taught(0.0, 1.0)
+    assert ran(batcher.handle(Offer(RequestId(b"a"), now + 0.1, family="f"), now)) == [b"a"]
+
+
+def test_nothing_is_refused_by_a_guess() -> None:
+    batcher = running(Batcher(SETTINGS))
+    assert batcher.handle(offer("a", run_by=1.000001), now=1.0) == []
+
+
+def test_a_batch_is_cut_short_for_a_request_in_a_hurry() -> None:
+    batcher, now = taught(1.0, 0.25, most=8)
+    assert batcher.bound == 2
+    batcher.handle(offers("runs")[0], now)
+    hasty = Offer(RequestId(b"hasty"), now + 1.25 + 1.3, family="f")
+    for each in (hasty, *(Offer(RequestId(n), 999.0, family="f") for n in (b"a", b"b"))):
+        assert batcher.handle(each, now) == []
+    assert ran(batcher.handle(RunFinished(1.25), now + 1.25)) == [b"hasty"]
+
+
+def test_a_batcher_learns_that_batches_pay_and_that_they_do_not() -> None:
+    assert taught(1.0, 0.01, most=2)[0].bound == 2
+    assert taught(0.0, 1.0, most=2)[0].bound == 1
+
+
+def test_without_a_measured_gain_a_window_makes_nobody_wait() -> None:
     batcher = Batcher(WINDOWED)
-    assert batcher.handle(offer("a"), now=1.0) == []
-    assert batcher.next_timer() == pytest.approx(1.005)
-    assert batcher.tick(now=1.004) == []
-    assert batcher.tick(now=1.005) == [Run((b"a",))]
+    assert batcher.handle(offer("a"), now=1.0) == [Run((b"a",))]
 
 
-def test_with_a_window_a_full_batch_does_not_wait() -> None:
-    batcher = Batcher(WINDOWED)
-    batcher.handle(offer("a"), now=1.0)
-    assert batcher.handle(offer("b"), now=1.001) == [Run((b"a", b"b"))]
+def test_a_window_waits_for_company_that_is_due_and_pays() -> None:
+    batcher, now = hurried(*taught(1.0, 0.001, window_ms=1000.0))
+    (first, second) = offers("a", "b")
+    assert batcher.handle(first, now) == []
+    until = batcher.next_timer()
+    assert until is not None
+    assert now < until <= now + 0.01
+    effects = batcher.handle(second, now + 0.001) or batcher.tick(batcher.next_timer() or 0.0)
+    assert ran(effects) == [b"a", b"b"]
 
 
-def test_a_window_takes_no_more_than_half_of_a_requests_time() -> None:
-    batcher = Batcher(BatchingSettings(window_ms_max=100.0))
-    batcher.handle(offer("patient", run_by=9.0), now=1.0)
-    batcher.handle(offer("hasty", run_by=1.02), now=1.0)
-    assert batcher.next_timer() == pytest.approx(1.01)
-    assert batcher.tick(now=1.01) == [Run((b"patient", b"hasty"))]
+def test_a_window_ends_before_a_request_would_be_late() -> None:
+    batcher, now = hurried(*taught(1.0, 0.001, window_ms=1000.0))
+    hasty = Offer(RequestId(b"a"), now + 1.003, family="f")
+    assert batcher.handle(hasty, now) == []
+    assert (batcher.next_timer() or 0.0) <= now + 0.002
+
+
+def test_a_window_waits_for_nobody_where_rows_cost_all() -> None:
+    batcher, now = hurried(*taught(0.0, 0.1, window_ms=1000.0))
+    assert ran(batcher.handle(offers("a")[0], now)) == [b"a"]
 
 
 def test_bugs_fall_at_once() -> None:
@@ -154,7 +278,7 @@ def test_every_request_ends_once_and_none_runs_late(
             effects = batcher.handle(Offer(request, now + patience), now)
         elif kind == "finish" and busy:
             busy = False
-            effects = batcher.handle(RunFinished(), now)
+            effects = batcher.handle(RunFinished(patience), now)
         elif kind == "withdraw" and run_by:
             effects = batcher.handle(Withdraw(next(reversed(run_by))), now)
         else:

@@ -215,3 +215,50 @@ def test_a_node_that_was_stopped_for_seconds_is_soon_believed_again() -> None:
     for _ in range(20):
         curve.learn(1, 2.0)
     assert curve.batch_ms(1) == pytest.approx(2.0, rel=0.3)
+
+
+def test_modules_that_take_one_core_share_the_cores() -> None:
+    made = meter(batch_max=1)
+    for module in (MODULE, OTHER):
+        made.opened(module, cores=1, of=2)
+        made.started(module, 1, 0.0)
+        made.finished(module, 1, 0.010)
+    for _ in range(4):
+        made.enqueued(MODULE, 1.0)
+    assert made.wait_ms(1.0) == pytest.approx(40.0), "its own lane is one after the other"
+    for _ in range(4):
+        made.enqueued(OTHER, 1.0)
+    assert made.wait_ms(1.0) == pytest.approx(40.0), "the other one has the other core"
+
+
+def test_modules_that_take_every_core_add_up_whatever_runs_beside() -> None:
+    made = meter(batch_max=1)
+    made.opened(MODULE, cores=1, of=2)
+    made.opened(OTHER, cores=2, of=2)
+    for module in (MODULE, OTHER):
+        made.started(module, 1, 0.0)
+        made.finished(module, 1, 0.010)
+        made.enqueued(module, 1.0)
+    assert made.wait_ms(1.0) == pytest.approx(20.0)
+
+
+def test_two_batches_may_run_at_once_and_both_are_learned() -> None:
+    made = meter()
+    made.started(MODULE, 1, 0.0)
+    made.started(OTHER, 2, 0.005)
+    made.finished(MODULE, 1, 0.010)
+    made.finished(OTHER, 2, 0.045)
+    assert made.first_ms(MODULE) == pytest.approx(10.0)
+    assert made.first_ms(OTHER) == pytest.approx(20.0)
+    assert made.wait_ms(0.05) == 0.0
+
+
+def test_the_size_that_was_found_to_pay_is_what_is_reckoned_with() -> None:
+    made = taught(batch_max=4, base_ms=6.0, each_ms=4.0)
+    before = made.wait_ms(9.0)
+    made.started(MODULE, 1, 9.0, batch_max=1)
+    made.finished(MODULE, 1, 9.010)
+    for _ in range(4):
+        made.enqueued(MODULE, 10.0)
+    assert before == 0.0
+    assert made.wait_ms(10.0) == pytest.approx(40.0, rel=0.02), "four batches of one"

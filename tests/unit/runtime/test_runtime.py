@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from meshnode.caps import Caps
 from meshnode.errors import (
@@ -14,6 +15,7 @@ from meshnode.errors import (
     MeshnodeError,
     ModelFailed,
     SelfTestFailed,
+    TimeLimit,
     Trapped,
     WrongDtype,
     WrongShape,
@@ -26,7 +28,7 @@ from meshnode.runtime.onnx_file import inspect_model
 from meshnode.runtime.runtime import LoadedModule, Runtime, calibrate, effective
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
-from tests.unit.runtime.support import ALL, dense, dist, endless, manifest, ref
+from tests.unit.runtime.support import ALL, dense, dist, endless, manifest, model, ref, seed_guest
 
 RNG = np.random.default_rng(5)
 ROWS = [RNG.standard_normal((1, 4)).astype(np.float32) for _ in range(6)]
@@ -96,6 +98,54 @@ def test_a_batch_is_one_run_and_is_cut_apart_again(load: Callable[..., LoadedMod
     loaded.close()
 
 
+def test_one_by_one_and_together_the_answers_agree(load: Callable[..., LoadedModule]) -> None:
+    """To 1e-5: a matrix product of more rows may add in another order (docs/guest-abi.md)."""
+    loaded = load(dense())
+    rows = [RNG.standard_normal((n, 4)).astype(np.float32) for n in (1, 1, 3, 1, 2, 1, 1, 8)]
+    together = answers(loaded, rows)
+    for row, y in zip(rows, together, strict=True):
+        (alone,) = answers(loaded, [row])
+        assert np.allclose(y, alone, rtol=1e-5, atol=1e-6)
+    loaded.close()
+
+
+def test_requests_of_other_shapes_and_scalars_are_run_apart(
+    load: Callable[..., LoadedModule],
+) -> None:
+    scaled = model(
+        [helper.make_node("Mul", ["x", "s"], ["y"])],
+        {"x": (TensorProto.FLOAT, ["N", "M"]), "s": (TensorProto.FLOAT, [])},
+        {"y": (TensorProto.FLOAT, ["N", "M"])},
+    )
+    loaded = load(scaled)
+    assert loaded.kind({}) is None, "a scalar has no axis to join along"
+    shapes = [(1, 2), (2, 3), (1, 2), (4, 1)]
+    requests = [
+        {"x": np.full(shape, 2, np.float32), "s": np.array(i, np.float32)}
+        for i, shape in enumerate(shapes)
+    ]
+    for i, outcome in enumerate(loaded.run(requests).outcomes):
+        assert not isinstance(outcome, MeshnodeError), outcome
+        assert outcome["y"].tolist() == np.full(shapes[i], 2 * i).tolist()
+    loaded.close()
+
+
+def test_a_batching_module_with_an_open_width_joins_equal_widths(
+    load: Callable[..., LoadedModule],
+) -> None:
+    wide = model(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        {"x": (TensorProto.FLOAT, ["N", "M"])},
+        {"y": (TensorProto.FLOAT, ["N", "M"])},
+    )
+    loaded = load(wide)
+    rows = [np.full((1, m), m, np.float32) for m in (2, 3, 2, 3, 5)]
+    assert loaded.kind({"x": rows[0]}) == loaded.kind({"x": rows[2]}) != loaded.kind({"x": rows[1]})
+    for row, y in zip(rows, answers(loaded, rows), strict=True):
+        assert y.tolist() == (-row).tolist()
+    loaded.close()
+
+
 def test_misfits_fail_alone_before_anything_runs(load: Callable[..., LoadedModule]) -> None:
     loaded = load(dense())
     good, wide, wrong = ROWS[0], np.zeros((1, 5), np.float32), ROWS[0].astype(np.float64)
@@ -117,6 +167,86 @@ def test_one_bad_item_fails_alone_and_the_module_goes_on(runtime: Runtime) -> No
         assert not isinstance(outcome, MeshnodeError)
         assert np.array_equal(outcome["y"], good)
     assert not isinstance(loaded.run([{"x": good}]).outcomes[0], MeshnodeError)
+    loaded.close()
+
+
+def test_ten_good_requests_and_one_that_spins_give_ten_good_answers(runtime: Runtime) -> None:
+    spin = seed_guest(
+        """local.get $out local.get $in local.get $in_len i32.const 4 i32.mul memory.copy
+        block loop
+          local.get $in_len i32.eqz br_if 1
+          local.get $in f32.load f32.const 13 f32.eq if (loop br 0) end
+          local.get $in i32.const 4 i32.add local.set $in
+          local.get $in_len i32.const 1 i32.sub local.set $in_len
+          br 0
+        end end i32.const 0"""
+    )
+    loaded = runtime.load(spin, TRAP, {})
+    rows = [np.full((1, 4), 13 if i == 4 else i, np.float32) for i in range(11)]
+    outcomes = loaded.run([{"x": row} for row in rows]).outcomes
+    assert isinstance(outcomes.pop(4), TimeLimit)
+    for row, outcome in zip([*rows[:4], *rows[5:]], outcomes, strict=True):
+        assert not isinstance(outcome, MeshnodeError), outcome
+        assert np.array_equal(outcome["y"], row)
+    loaded.close()
+
+
+# A guest that answers with what the request before it brought, and keeps what this one does.
+TELLTALE = """
+  local.get $out i32.const 1024 i32.const 16 memory.copy
+  i32.const 1024 local.get $in i32.const 16 memory.copy
+  i32.const 0
+"""
+PRIVATE = manifest(required=Caps.CPU)
+
+
+def told(loaded: LoadedModule, value: float, source: str) -> float:
+    request = {"x": np.full((1, 4), value, np.float32)}
+    (outcome,) = loaded.run([request], [source]).outcomes
+    assert not isinstance(outcome, MeshnodeError), outcome
+    return float(outcome["y"][0, 0])
+
+
+def test_a_source_never_sees_what_another_one_sent(runtime: Runtime) -> None:
+    loaded = runtime.load(seed_guest(TELLTALE), PRIVATE, {})
+    assert told(loaded, 1.0, "cam-1") == 0.0
+    assert told(loaded, 2.0, "cam-1") == 1.0, "its own state lasts"
+    assert told(loaded, 3.0, "cam-2") == 0.0
+    assert told(loaded, 4.0, "cam-1") == 0.0, "nor does it come back when others were here"
+    assert told(loaded, 5.0, "") == 0.0, "who names no source is one, too"
+    assert told(loaded, 6.0, "") == 5.0
+    loaded.close()
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_batch_of_several_sources_keeps_them_apart(runtime: Runtime, batch: bool) -> None:
+    loaded = runtime.load(seed_guest(TELLTALE), replace(PRIVATE, batch=batch), {})
+    sources = ["a", "b", "a", "b", "c"]
+    requests = [{"x": np.full((1, 4), i + 1, np.float32)} for i in range(len(sources))]
+    outcomes = loaded.run(requests, sources).outcomes
+    for source, outcome in zip(sources, outcomes, strict=True):
+        assert not isinstance(outcome, MeshnodeError), outcome
+        own = {0.0, *(i + 1.0 for i, s in enumerate(sources) if s == source)}
+        assert set(outcome["y"].reshape(-1).tolist()) <= own
+    loaded.close()
+
+
+def test_without_sources_the_instance_stays(runtime: Runtime) -> None:
+    loaded = runtime.load(seed_guest(TELLTALE), PRIVATE, {})
+    rows = [np.full((1, 4), i, np.float32) for i in (1, 2)]
+    assert [y[0, 0] for y in answers(loaded, rows)] == [0.0, 1.0]
+    loaded.close()
+
+
+def test_a_guest_that_keeps_nothing_serves_every_source_in_one_call(
+    load: Callable[..., LoadedModule],
+) -> None:
+    loaded = load(dense())
+    assert loaded.stateless
+    before = loaded._sandbox
+    result = loaded.run([{"x": row} for row in ROWS], [f"cam-{i}" for i in range(len(ROWS))])
+    assert not any(isinstance(o, MeshnodeError) for o in result.outcomes)
+    assert loaded._sandbox is before
     loaded.close()
 
 

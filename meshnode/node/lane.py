@@ -1,0 +1,327 @@
+"""Lane: the queue of one warm module, in front of its instance. Pairs with `batching/`."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import numpy as np
+import trio
+
+from meshnode.batching.batcher import (
+    Batcher,
+    BatcherEffect,
+    BatcherInput,
+    Expire,
+    Offer,
+    Refuse,
+    Run,
+    RunFinished,
+    Withdraw,
+)
+from meshnode.batching.settings import BatchingSettings
+from meshnode.errors import DeadlineExceeded, MeshnodeError, ModuleFailed, Overloaded
+from meshnode.ids import ContentHash, RequestId
+from meshnode.node.driver import Driver
+from meshnode.node.turns import Turns
+from meshnode.node.worker import Done, Worker
+from meshnode.placement.observe import LoadMeter
+from meshnode.runtime.runtime import LoadedModule, RunResult
+from meshnode.wire.messages import Timing
+
+_log = logging.getLogger(__name__)
+Arrays = Mapping[str, np.ndarray]
+TINY_S = 0.00025
+"""The event loop waits for a batch that is expected to take less, and for twice as long at most:
+what is on a socket meanwhile waits as if the loop had been busy."""
+ALONE_MIN = 16
+"""Batches, in which requests came one at a time, after which the loop may wait for the next. With
+several callers it must not: while it waits, it cannot gather the next batch."""
+STRIKE = 256
+"""Batches for which it does not, after a batch that took longer."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """One request in a lane."""
+
+    arrays: Arrays
+    source: str
+    run_by: float
+    queued_at: float
+    done: trio.Event = field(default_factory=trio.Event)
+    started: bool = False
+    gone: bool = False
+    """Whoever asked has left; read by the worker's thread."""
+    outcome: Arrays | MeshnodeError | None = None
+    timing: Timing = field(default_factory=Timing)
+    batch: int = 0
+
+    def finish(self, outcome: Arrays | MeshnodeError) -> None:
+        """Wake the one who waits, once."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.done.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a lane gives back for one request."""
+
+    arrays: Arrays
+    timing: Timing
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneParts:
+    """What the lanes of a node share."""
+
+    meter: LoadMeter
+    turns: Turns
+    nursery: trio.Nursery
+    slowdown: float
+    note_finished: Callable[[], None]
+
+
+class Lane:
+    """The queue of one module."""
+
+    def __init__(
+        self,
+        module: ContentHash,
+        loaded: LoadedModule,
+        worker: Worker,
+        parts: LaneParts,
+        settings: BatchingSettings,
+    ) -> None:
+        self._module = module
+        self._loaded = loaded
+        self._worker = worker
+        self._parts = parts
+        self._cores = parts.turns.cores if loaded.runs_models else 1
+        self._waiting: dict[RequestId, _Waiter] = {}
+        self._running: _Batch | None = None
+        """Also while it waits for its turn."""
+        self._tickets = count(1)
+        self._alone = 0
+        """Batches since two requests were last here at once; below 0, to be made up for."""
+        self.memory_bytes = loaded.memory_bytes
+        """What the instance held after its last batch; the worker alone may look at it."""
+        self.used_at = trio.current_time()
+        """When the last request left."""
+        bytes_max = min(settings.batch_bytes_max, loaded.batch_bytes_max)
+        self._batcher = Batcher(replace(settings, batch_bytes_max=bytes_max))
+        self._driver: Driver[BatcherInput, BatcherEffect] = Driver(self._batcher, self._perform)
+        parts.meter.opened(module, cores=self._cores, of=parts.turns.cores)
+
+    async def run(self) -> None:
+        """Serve the batcher's timer until cancelled."""
+        await self._driver.run()
+
+    async def predict(
+        self, arrays: Arrays, *, run_by: float, rows: int = 1, source: str = ""
+    ) -> Answer:
+        """Queue a request, checked before, and wait for its answer.
+
+        Raises Overloaded when the queue is full or too long for `run_by`, DeadlineExceeded when
+        that passed before it started, or what the module did wrong. Cancelled while it waits, it
+        leaves the queue.
+        """
+        if self._waiting:
+            self._alone = min(self._alone, 0)
+        ticket = RequestId(next(self._tickets).to_bytes(16, "big"))
+        waiter = _Waiter(arrays, source, run_by, trio.current_time())
+        self._waiting[ticket] = waiter
+        self._parts.meter.enqueued(self._module, waiter.queued_at)
+        try:
+            self._driver.handle(self._offer(ticket, waiter, rows))
+            await waiter.done.wait()
+        finally:
+            del self._waiting[ticket]
+            if not waiter.done.is_set():
+                waiter.gone = True
+                if not waiter.started:
+                    self._driver.handle(Withdraw(ticket))
+                    self._parts.meter.withdrawn(self._module, trio.current_time())
+            self.used_at = trio.current_time()
+            self._parts.note_finished()
+        if isinstance(waiter.outcome, MeshnodeError):
+            raise waiter.outcome
+        assert waiter.outcome is not None, "a waiter is woken only with an outcome"
+        return Answer(waiter.outcome, waiter.timing, waiter.batch)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs here."""
+        return not self._waiting and not self._running
+
+    def close(self) -> None:
+        """Let go of the instance; call only when idle."""
+        self._worker.submit(self._loaded.close, _ignore)
+        self._worker.stop()
+
+    # ------------------------------------------------------------------ what a batch asks of it
+
+    def waiting_for(self, ticket: RequestId, now: float) -> _Waiter | None:
+        """Return who waits for a ticket; None if he has left, or his time has run out."""
+        waiter = self._waiting.get(ticket)
+        if waiter is not None and waiter.run_by <= now:
+            self._leave(ticket, _late())
+            return None
+        return waiter
+
+    def begin(self, waiters: Sequence[_Waiter], now: float) -> None:
+        """A batch starts."""
+        self._parts.meter.started(self._module, len(waiters), now, batch_max=self._batcher.bound)
+
+    def work(self, run: Callable[[LoadedModule], RunResult], done: Done[RunResult]) -> None:
+        """Run something on the instance, in its thread."""
+
+        def job() -> RunResult:
+            result = run(self._loaded)
+            self.memory_bytes = self._loaded.memory_bytes
+            return result
+
+        self._alone += 1
+        expected_s = self._batcher.expected_s
+        if self._alone > ALONE_MIN and expected_s is not None and expected_s < TINY_S:
+            if not self._worker.submit_tiny(job, done, wait_s=2 * TINY_S):
+                self._alone = -STRIKE
+        else:
+            self._worker.submit(job, done)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Call something in the event loop, from the worker's thread."""
+        self._worker.post(call)
+
+    def after_slowdown(self, run_us: int, call: Callable[[], None]) -> None:
+        """Call at once; later if this device is simulated to be slower than it is."""
+
+        async def later() -> None:
+            await trio.sleep(run_us / 1e6 * (self._parts.slowdown - 1))
+            call()
+
+        if self._parts.slowdown > 1:
+            self._parts.nursery.start_soon(later)
+        else:
+            call()
+
+    def end(self, waiters: Sequence[_Waiter], *, took_s: float | None) -> None:
+        """A batch is over: the next one may run."""
+        if waiters:
+            self._parts.meter.finished(self._module, len(waiters), trio.current_time())
+        self._running = None
+        self._parts.turns.give_back(self._cores)
+        self._driver.handle(RunFinished(took_s))
+        self._parts.note_finished()
+
+    # ------------------------------------------------------------------ parts
+
+    def _offer(self, ticket: RequestId, waiter: _Waiter, rows: int) -> Offer:
+        family = self._loaded.kind(waiter.arrays)
+        return Offer(
+            ticket,
+            waiter.run_by,
+            rows=rows,
+            size=self._loaded.weight(waiter.arrays, rows),
+            # An instance that may remember is not given rows of several sources in one call.
+            kind=family if self._loaded.stateless else (family, waiter.source),
+            family=family,
+        )
+
+    def _perform(self, effect: BatcherEffect) -> None:
+        match effect:
+            case Run():
+                batch = _Batch(self, effect.request_ids)
+                self._running = batch
+                self._parts.turns.ask(self._cores, batch.start)
+            case Refuse():
+                self._refuse(effect)
+            case Expire():
+                self._leave(effect.request_id, _late())
+
+    def _refuse(self, effect: Refuse) -> None:
+        if effect.expected_s is None:
+            error = Overloaded("the queue of this module is full here")
+        else:
+            error = Overloaded(
+                "the queue of this module is too long here for the request's deadline",
+                because=[f"it would be done in about {effect.expected_s * 1000:.0f} ms"],
+            )
+        self._leave(effect.request_id, error)
+
+    def _leave(self, ticket: RequestId, outcome: MeshnodeError) -> None:
+        """A request leaves the queue without having started."""
+        waiter = self._waiting.get(ticket)
+        if waiter is not None:
+            waiter.started = True  # the account is settled here, not when it wakes
+            self._parts.meter.withdrawn(self._module, trio.current_time())
+            waiter.finish(outcome)
+
+
+class _Batch:
+    """One batch, from its turn to its end. Its audience, too, for what is ready before."""
+
+    def __init__(self, lane: Lane, tickets: tuple[RequestId, ...]) -> None:
+        self._lane = lane
+        self._tickets = tickets
+        self._waiters: list[_Waiter] = []
+        self._started = 0.0
+
+    def start(self) -> None:
+        """The lane has its turn: hand over to the worker what is still wanted."""
+        self._started = trio.current_time()
+        for ticket in self._tickets:
+            waiter = self._lane.waiting_for(ticket, self._started)
+            if waiter is not None:
+                waiter.started = True
+                self._waiters.append(waiter)
+        if self._waiters:
+            self._lane.begin(self._waiters, self._started)
+            self._lane.work(self._run, self._done)
+        else:
+            self._lane.end(self._waiters, took_s=None)
+
+    def wanted(self, index: int) -> bool:
+        """See `Audience`; called in the worker's thread."""
+        return not self._waiters[index].gone
+
+    def answered(self, index: int, outcome: Arrays | MeshnodeError) -> None:
+        """See `Audience`; called in the worker's thread."""
+        self._lane.post(lambda: self._tell(self._waiters[index], outcome, model_us=0))
+
+    def _run(self, loaded: LoadedModule) -> RunResult:
+        return loaded.run(
+            [w.arrays for w in self._waiters], [w.source for w in self._waiters], self
+        )
+
+    def _done(self, result: RunResult | BaseException) -> None:
+        if isinstance(result, BaseException):  # the lane outlives whatever a module makes it meet
+            _log.error("a module failed in an unexpected way", exc_info=result)
+            internal = ModuleFailed(f"internal: {type(result).__name__}")
+            result = RunResult([internal] * len(self._waiters), 0, 0, failed=True)
+        self._lane.after_slowdown(result.run_us, lambda: self._end(result))
+
+    def _end(self, result: RunResult) -> None:
+        took_s = trio.current_time() - self._started
+        for waiter, outcome in zip(self._waiters, result.outcomes, strict=True):
+            self._tell(waiter, outcome, result.model_us)
+        self._lane.end(self._waiters, took_s=None if result.failed else took_s)
+
+    def _tell(self, waiter: _Waiter, outcome: Arrays | MeshnodeError, model_us: int) -> None:
+        waiter.batch = len(self._waiters)
+        waiter.timing = Timing(
+            queue_us=round((self._started - waiter.queued_at) * 1e6),
+            run_us=round((trio.current_time() - self._started) * 1e6),
+            model_us=model_us,
+        )
+        waiter.finish(outcome)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed while the request waited its turn")
+
+
+def _ignore(_: object) -> None:
+    """What closing came to; there is nobody to tell."""

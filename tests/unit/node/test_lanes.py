@@ -1,0 +1,176 @@
+"""Lanes: what is warm stays within the budget, is closed when nobody uses it, unless pinned."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+
+from meshnode.batching.settings import BatchingSettings
+from meshnode.caps import Caps
+from meshnode.errors import CannotRunHere, NodeStopping, Overloaded, SelfTestFailed
+from meshnode.ids import ContentHash, NodeId, PublicKey
+from meshnode.modules.manifest import Limits, Manifest, SelfTest
+from meshnode.node.lanes import Lanes, LanesBudget
+from meshnode.node.library import ModuleInfo, Present
+from meshnode.placement.observe import LoadMeter
+from meshnode.runtime.runtime import Runtime
+from meshnode.runtime.settings import RuntimeSettings
+from meshnode.wire.limits import KIB, MIB
+from tests.unit.runtime.support import ALL, SEED_HEAD, dist, manifest, seed_guest
+
+A, B, C = (ContentHash(bytes([n]) * 32) for n in (1, 2, 3))
+ECHO = manifest(required=Caps.CPU, limits=Limits(memory_bytes=MIB))
+ROOM = LanesBudget(instances_max=3, memory_bytes_max=64 * MIB, cores=2)
+
+
+class Shelf:
+    """A library in which every module is present: echo, unless told otherwise."""
+
+    def __init__(self, **others: tuple[bytes, Manifest]) -> None:
+        self.others = {bytes.fromhex(key[1:]): value for key, value in others.items()}
+
+    async def ensure(self, module: ContentHash) -> Present:
+        wasm, about = self.others.get(bytes(module[:1]), (dist("echo"), ECHO))
+        info = ModuleInfo(module, about, PublicKey(b"p" * 32), len(wasm))
+        return Present(info, wasm, {}, {})
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    cache = tmp_path_factory.mktemp("aot")
+    return Runtime(RuntimeSettings(), cache_dir=cache, mac_key=b"k" * 32, caps=ALL)
+
+
+@asynccontextmanager
+async def opened(
+    runtime: Runtime, budget: LanesBudget = ROOM, shelf: Any = None
+) -> AsyncIterator[Lanes]:
+    async with trio.open_nursery() as nursery:
+        lanes = Lanes(
+            shelf or Shelf(),
+            runtime,
+            LoadMeter(NodeId(b"n" * 32), speed=100),
+            nursery=nursery,
+            settings=BatchingSettings(),
+            budget=budget,
+        )
+        nursery.start_soon(lanes.unload_idle)
+        yield lanes
+        await lanes.close_all()
+        nursery.cancel_scope.cancel()
+    assert lanes.memory_bytes == 0
+
+
+async def warm(lanes: Lanes, *modules: ContentHash) -> None:
+    for module in modules:
+        lane, cold_us = await lanes.get(module)
+        assert cold_us >= 0
+        row = {"x": np.ones((1, 4), np.float32)}
+        await lane.predict(row, run_by=trio.current_time() + 60)
+
+
+async def test_a_warm_module_is_not_loaded_again(runtime: Runtime) -> None:
+    async with opened(runtime) as lanes:
+        lane, cold_us = await lanes.get(A)
+        assert cold_us > 0
+        assert await lanes.get(A) == (lane, 0)
+        assert lanes.memory_bytes >= 64 * KIB
+
+
+async def test_callers_of_a_cold_module_share_its_load(runtime: Runtime) -> None:
+    found = set()
+
+    async def caller(lanes: Lanes) -> None:
+        found.add((await lanes.get(A))[0])
+
+    async with opened(runtime) as lanes, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(caller, lanes)
+    assert len(found) == 1
+
+
+async def test_the_least_recently_used_makes_room_and_the_pinned_stays(runtime: Runtime) -> None:
+    async with opened(runtime, replace(ROOM, instances_max=2)) as lanes:
+        await warm(lanes, A, B, A)
+        await warm(lanes, C)
+        assert lanes.warm == (A, C)
+        lanes.pin(A)
+        await warm(lanes, B)
+        assert lanes.warm == (A, B)
+        lanes.pin(B)
+        with pytest.raises(Overloaded, match="2 module instances"):
+            await lanes.get(C)
+
+
+async def test_bytes_make_room_too(runtime: Runtime) -> None:
+    async with opened(runtime, replace(ROOM, memory_bytes_max=MIB + 100 * KIB)) as lanes:
+        await warm(lanes, A)
+        await warm(lanes, B)
+        assert lanes.warm == (B,)
+        lanes.pin(B)
+        with pytest.raises(Overloaded, match="leave no"):
+            await lanes.get(C)
+
+
+async def test_what_can_never_fit_is_refused_before_it_is_loaded(runtime: Runtime) -> None:
+    wide = replace(ECHO, limits=Limits(memory_bytes=80 * MIB))
+    async with opened(runtime, shelf=Shelf(x01=(dist("echo"), wide))) as lanes:
+        with pytest.raises(CannotRunHere, match="in all"):
+            await lanes.get(A)
+        assert not lanes.warm
+
+
+async def test_idle_modules_are_unloaded_and_pinned_ones_are_not(
+    runtime: Runtime, mock_clock: trio.testing.MockClock
+) -> None:
+    async with opened(runtime, replace(ROOM, idle_s_max=60.0)) as lanes:
+        await warm(lanes, A, B)
+        lanes.pin(B)
+        for _ in range(9):
+            mock_clock.jump(6.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert lanes.warm == (A, B)
+        await warm(lanes, A)
+        for _ in range(12):
+            mock_clock.jump(6.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert lanes.warm == (B,)
+        await warm(lanes, A)
+
+
+async def test_a_module_that_fails_its_own_test_leaves_nothing_behind(runtime: Runtime) -> None:
+    x = np.ones((1, 4), np.float32).tobytes()
+    lying = replace(ECHO, self_tests=(SelfTest(inputs=(x,), outputs=(bytes(16),)),))
+    async with opened(runtime, shelf=Shelf(x01=(dist("echo"), lying))) as lanes:
+        for _ in range(2):
+            with pytest.raises(SelfTestFailed):
+                await lanes.get(A)
+        assert not lanes.warm
+        await warm(lanes, B)
+
+
+async def test_the_guest_runs_on_a_thread_whose_stack_holds_it(runtime: Runtime) -> None:
+    """`init` recurses until wasmtime's own limit stops it, not the thread's."""
+    deep = seed_guest(
+        "i32.const 0",
+        SEED_HEAD.replace("i32.const 0", "(call $down (i32.const 0))")
+        + "(func $down (param i32) (result i32)"
+        " (i32.add (i32.const 1) (call $down (i32.add (local.get 0) (i32.const 1)))))",
+    )
+    async with opened(runtime, shelf=Shelf(x01=(deep, ECHO))) as lanes:
+        with pytest.raises(Exception, match="stack overflow"):
+            await lanes.get(A)
+        await warm(lanes, B)
+
+
+async def test_a_node_that_stops_takes_no_more(runtime: Runtime) -> None:
+    async with opened(runtime) as lanes:
+        await warm(lanes, A)
+        lanes.stop_taking()
+        with pytest.raises(NodeStopping):
+            await lanes.get(A)
+        await lanes.wait_idle()
