@@ -48,9 +48,8 @@ class AotCache:
         The path leads to the very file that was checked, and only within the `with`.
         """
         path = self._path(key)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        except OSError:
+        descriptor = _opened(path)
+        if descriptor is None:
             yield None
             return
         with open(descriptor, "rb", buffering=0) as file:
@@ -65,10 +64,9 @@ class AotCache:
             yield held if held.exists() else path
 
     def _is_ours(self, key: bytes, file: FileIO) -> bool:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size < _TAIL_BYTES:
+        size = os.fstat(file.fileno()).st_size - _TAIL_BYTES
+        if size < 0:
             return False
-        size = status.st_size - _TAIL_BYTES
         try:
             artifact, tail = file.read(size), file.read(_TAIL_BYTES + 1)
         except OSError:
@@ -103,3 +101,16 @@ class AotCache:
 
     def _path(self, key: bytes) -> Path:
         return self._folder / (sha256(key + fingerprint()).hexdigest()[:40] + _SUFFIX)
+
+
+def _opened(path: Path) -> int | None:
+    """Return a descriptor of a plain file; None for a link, a folder, a pipe, or nothing."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None

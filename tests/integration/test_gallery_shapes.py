@@ -175,10 +175,6 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "functions in their thousands": lambda: functions(
         [b"\0" + b"\x41\x01\x41\x02\x6a\x1a" * 60 + b"\x0b"] * 19_000
     ),
-    "branch tables": lambda: functions(
-        [b"\0" + b"\x02\x40" * 400 + b"\x41\0\x0e" + leb(400)
-         + b"".join(leb(i) for i in range(400)) + b"\0" + b"\x0b" * 401] * 900
-    ),
 }  # fmt: skip
 
 
