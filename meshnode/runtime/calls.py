@@ -216,8 +216,8 @@ class InferAbi:
 
     def _call(self, prepared: _Prepared, inputs: Sequence[np.ndarray]) -> int:
         prepared.head_to[:] = prepared.head
-        for target, array in zip(prepared.inputs_to, inputs, strict=True):
-            target[...] = array
+        for i, target in enumerate(prepared.inputs_to):
+            target[...] = inputs[i]
         return self._sandbox.call("infer", *prepared.args)
 
     def _call_with_room(
