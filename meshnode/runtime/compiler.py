@@ -51,13 +51,13 @@ class Compiler:
             return module
 
     def _from_cache(self, key: bytes) -> Module | None:
-        artifact = self._cache.load(key)
-        if artifact is None:
-            return None
-        try:
-            return Module.deserialize(self._engine, artifact)
-        except WasmtimeError:  # of a wasmtime that calls itself by the same version
-            return None
+        with self._cache.opened(key) as path:
+            if path is None:
+                return None
+            try:
+                return Module.deserialize_file(self._engine, str(path))
+            except WasmtimeError:  # of a wasmtime that calls itself by the same version
+                return None
 
     def _compile(self, key: bytes, guest: Guest) -> Module:
         wasm = growth.note_refusals(guest, guest.scan())

@@ -3,10 +3,18 @@ from pathlib import Path
 
 import pytest
 
+from meshnode.identity.file_tags import SALT_BYTES, TAG_BYTES
 from meshnode.runtime import aot
 from meshnode.runtime.aot import AotCache
 
 KEY = b"k" * 33
+TAIL = SALT_BYTES + TAG_BYTES
+
+
+def load(cache: AotCache, key: bytes) -> bytes | None:
+    """What whoever maps the file sees, without the tail."""
+    with cache.opened(key) as path:
+        return None if path is None else path.read_bytes()[:-TAIL]
 
 
 def only_file(folder: Path) -> Path:
@@ -16,15 +24,17 @@ def only_file(folder: Path) -> Path:
 
 def test_what_was_stored_is_loaded(tmp_path: Path) -> None:
     cache = AotCache(tmp_path / "aot", b"secret")
-    assert cache.load(KEY) is None
+    assert load(cache, KEY) is None
     cache.store(KEY, b"native code")
-    assert cache.load(KEY) == b"native code"
-    assert AotCache(tmp_path / "aot", b"secret").load(KEY) == b"native code"
+    assert load(cache, KEY) == b"native code"
+    assert load(AotCache(tmp_path / "aot", b"secret"), KEY) == b"native code"
     assert (tmp_path / "aot").stat().st_mode & 0o77 == 0
     assert only_file(tmp_path / "aot").stat().st_mode & 0o77 == 0
 
 
-@pytest.mark.parametrize("change", ["flip", "cut", "empty", "swap", "other key"])
+@pytest.mark.parametrize(
+    "change", ["flip", "flip code", "cut", "longer", "empty", "swap", "link", "other key"]
+)
 def test_a_changed_file_counts_as_none(tmp_path: Path, change: str) -> None:
     cache = AotCache(tmp_path, b"secret")
     cache.store(KEY, b"native code")
@@ -32,6 +42,13 @@ def test_a_changed_file_counts_as_none(tmp_path: Path, change: str) -> None:
     data = path.read_bytes()
     if change == "flip":
         path.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    elif change == "flip code":
+        path.write_bytes(bytes((data[0] ^ 1,)) + data[1:])
+    elif change == "longer":
+        path.write_bytes(data + b"\0")
+    elif change == "link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
     elif change == "cut":
         path.write_bytes(data[:-1])
     elif change == "empty":
@@ -43,7 +60,7 @@ def test_a_changed_file_counts_as_none(tmp_path: Path, change: str) -> None:
         cache.store(other, b"other code")
         (second,) = set(tmp_path.iterdir()) - {path}
         path.write_bytes(second.read_bytes())
-    assert cache.load(KEY) is None
+    assert load(cache, KEY) is None
 
 
 def test_the_least_recently_used_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,13 +70,26 @@ def test_the_least_recently_used_go_first(tmp_path: Path, monkeypatch: pytest.Mo
         cache.store(key, key)
         newest = max(tmp_path.iterdir(), key=lambda p: p.stat().st_mtime_ns)
         os.utime(newest, (i, i))
-    assert cache.load(b"a") == b"a"
+    assert load(cache, b"a") == b"a"
     cache.store(b"c", b"c")
-    assert [cache.load(k) for k in (b"a", b"b", b"c")] == [b"a", None, b"c"]
+    assert [load(cache, k) for k in (b"a", b"b", b"c")] == [b"a", None, b"c"]
 
 
 def test_a_folder_that_cannot_be_written_only_costs_time(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = AotCache(tmp_path / "file", b"secret")
     cache.store(KEY, b"native code")
-    assert cache.load(KEY) is None
+    assert load(cache, KEY) is None
+
+
+def test_the_file_that_was_checked_is_the_one_that_is_used(tmp_path: Path) -> None:
+    cache = AotCache(tmp_path, b"secret")
+    cache.store(KEY, b"native code")
+    file = only_file(tmp_path)
+    other = tmp_path / "other"
+    other.write_bytes(b"evil code!!" + bytes(TAIL))
+    with cache.opened(KEY) as path:
+        os.replace(other, file)
+        assert path is not None
+        assert path.read_bytes()[:-TAIL] == b"native code"
+    assert load(cache, KEY) is None

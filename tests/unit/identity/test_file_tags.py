@@ -1,0 +1,35 @@
+import pytest
+
+from meshnode.identity import file_tags
+from meshnode.identity.file_tags import SALT_BYTES, TAG_BYTES, is_tag, tag
+
+SALT = bytes(SALT_BYTES)
+
+
+@pytest.mark.parametrize("aegis", [True, False])
+def test_a_tag_is_of_one_key_salt_context_and_file(
+    aegis: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not aegis:
+        monkeypatch.setattr(file_tags, "_aegis", None)
+    elif file_tags._aegis is None:
+        pytest.skip("this PyNaCl has no AEGIS")
+    data = bytes(range(256)) * 40
+    made = tag(b"secret", SALT, b"which", data)
+    assert len(made) == TAG_BYTES
+    assert is_tag(made, b"secret", SALT, b"which", data)
+    assert not is_tag(made, b"Secret", SALT, b"which", data)
+    assert not is_tag(made, b"secret", b"\1" * SALT_BYTES, b"which", data)
+    assert not is_tag(made, b"secret", SALT, b"witch", data)
+    for changed in (data[:-1], data + b"\0", data[:5000] + b"!" + data[5001:]):
+        assert not is_tag(made, b"secret", SALT, b"which", changed)
+
+
+def test_the_two_kinds_of_tag_are_not_taken_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if file_tags._aegis is None:
+        pytest.skip("this PyNaCl has no AEGIS")
+    made = tag(b"secret", SALT, b"which", b"data")
+    monkeypatch.setattr(file_tags, "_aegis", None)
+    assert not is_tag(made, b"secret", SALT, b"which", b"data")
