@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from meshnode.caps import Caps
+from meshnode.caps import SWITCHED, Caps
 from meshnode.errors import BlobNotFound, CannotRunHere, MeshnodeError, ModuleFailed
 from meshnode.modules.layout import WEIGHTS_PREFIX
 from meshnode.modules.manifest import Limits, Manifest
@@ -42,8 +42,6 @@ ACCEPTED_MAX = 256
 """Combinations of input shapes whose check is remembered; then that begins anew."""
 Arrays = Mapping[str, np.ndarray]
 Outcome = dict[str, np.ndarray] | MeshnodeError
-SWITCHED = Caps.NN_LOAD | Caps.WASI
-"""Capabilities that a node has only if its operator says so."""
 
 
 @dataclass(slots=True)
