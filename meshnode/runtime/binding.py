@@ -53,6 +53,16 @@ class HostImport:
 
     signature: Signature
     call: HostCall
+    ends: bool = False
+    """The guest must not go on after this call (`proc_exit`): it ends with a GuestTrap."""
+
+    def ending(self) -> HostCall:
+        """Return what a binding has to call; it raises if the guest is to end."""
+        return self._end if self.ends else self.call
+
+    def _end(self, *args: object) -> int | None:
+        self.call(*args)
+        raise GuestTrap("ended by itself")
 
 
 class Instance(Protocol):

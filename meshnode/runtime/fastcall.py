@@ -32,7 +32,6 @@ from ctypes import (
     c_uint32,
     c_uint64,
     c_void_p,
-    cast,
 )
 from struct import Struct
 from struct import error as StructError
@@ -121,24 +120,14 @@ class FastMemory(GuestMemory):
         self._at = addressof(memory)
         super().__init__()
 
-    @property
-    def size(self) -> int:
-        """See `GuestMemory`."""
-        assert self._context, "the instance was closed"
-        size: int = _memory_size(self._context, self._at)
-        return size
-
-    def close(self) -> None:
-        """See `GuestMemory`."""
-        super().close()
-        self._context = 0
+    def _length(self) -> int:
+        return _memory_size(self._context, self._at)
 
     def _bytes(self, size: int) -> tuple[int, memoryview]:
         base: int = _memory_data(self._context, self._at)
         return base, memoryview((c_ubyte * size).from_address(base))
 
     def _grow(self, pages: int) -> int:
-        assert self._context, "the instance was closed"
         before = c_uint64()
         if error := _memory_grow(self._context, self._at, pages, addressof(before)):
             raise NoMemory(str(_error(error)))
@@ -181,7 +170,7 @@ class FastModule:
         """See `Linked`."""
         store = Store(self.engine)
         store.set_limits(memory_size=memory_bytes_max, **STORE_LIMITS)
-        instance = FastInstance(self, store, [imports[key].call for key in self._order])
+        instance = FastInstance(self, store, [imports[key].ending() for key in self._order])
         try:
             instance.start(_address(self._ready.ptr()), ticks)
         except BaseException:
@@ -297,7 +286,7 @@ class FastInstance:
         if error:
             reason: Exception = _error(error)
         else:
-            reason = Trap._from_ptr(cast(self._trap, POINTER(ffi.wasm_trap_t)))
+            reason = Trap._from_ptr(POINTER(ffi.wasm_trap_t).from_buffer_copy(self._trap))
             self._trap.value = None
         return raised if raised is not None else stopped(reason)
 
@@ -384,11 +373,14 @@ def _is(found: ffi.wasmtime_extern_t, kind: c_ubyte) -> bool:
 
 def _address(pointer: object) -> int:
     """Return where one of wasmtime-py's objects points."""
-    address = cast(pointer, c_void_p).value  # type: ignore[arg-type]  # any pointer will do
+    # Not by `cast`: what that returns, and what it was given, keep each other alive.
+    address = c_void_p.from_buffer(pointer).value  # type: ignore[arg-type]  # a ctypes pointer
     assert address, "wasmtime-py raises before it hands out a null pointer"
     return address
 
 
 def _error(address: int) -> WasmtimeError:
     """Return the error at an address, which becomes its owner."""
-    return WasmtimeError._from_ptr(cast(address, POINTER(ffi.wasmtime_error_t)))
+    return WasmtimeError._from_ptr(
+        POINTER(ffi.wasmtime_error_t).from_buffer_copy(c_void_p(address))
+    )

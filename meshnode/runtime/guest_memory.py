@@ -19,14 +19,19 @@ class GuestMemory(ABC):
 
     def __init__(self) -> None:
         self._view = np.empty(0, np.uint8)
+        self._closed = False
         self.base = 0
         """Its address in this process; it never moves. 0 while the memory has no bytes."""
         self._refresh()
 
     @property
-    @abstractmethod
     def size(self) -> int:
-        """Its length in bytes, now."""
+        """Its length in bytes, now; 0 once the instance was closed."""
+        return 0 if self._closed else self._length()
+
+    @abstractmethod
+    def _length(self) -> int:
+        """Return the length in bytes."""
 
     @abstractmethod
     def _bytes(self, size: int) -> tuple[int, memoryview]:
@@ -51,10 +56,12 @@ class GuestMemory(ABC):
 
     def grow(self, pages: int) -> int:
         """Add pages for the host's own use and return where they begin, or raise NoMemory."""
+        assert not self._closed, "the instance was closed"
         return self._grow(pages) * PAGE_BYTES
 
     def close(self) -> None:
         """The instance is about to go: nothing lies inside any more."""
+        self._closed = True
         self._view = np.empty(0, np.uint8)
 
     def _refresh(self) -> None:

@@ -29,6 +29,7 @@ from meshnode.runtime.binding import (
     I32,
     I64,
     STORE_LIMITS,
+    GuestTrap,
     HostCall,
     HostImport,
     ImportKey,
@@ -41,6 +42,14 @@ _U64_MASK = (1 << 64) - 1
 _MASKS = {I32: U32_MASK, I64: _U64_MASK}
 
 
+class _Stop(Exception):
+    """Stops a guest from within a host function; the real reason is kept in the instance.
+
+    wasmtime-py holds it in one global until the call has ended, and there another thread may take
+    it for its own: so it says nothing, and whoever gets it looks at home first.
+    """
+
+
 class PublicMemory(GuestMemory):
     """A memory reached through wasmtime-py."""
 
@@ -49,9 +58,7 @@ class PublicMemory(GuestMemory):
         self._store = store
         super().__init__()
 
-    @property
-    def size(self) -> int:
-        """See `GuestMemory`."""
+    def _length(self) -> int:
         return int(self._memory.data_len(self._store))
 
     def _bytes(self, size: int) -> tuple[int, memoryview]:
@@ -108,9 +115,8 @@ class PublicInstance:
         """Instantiate, the start function included."""
         try:
             exports = linker.instantiate(self._store, module).exports(self._store)
-        except (Trap, WasmtimeError) as error:
+        except (Trap, WasmtimeError, _Stop) as error:
             raise self._ended(error) from error
-        self._check_raised()
         self._functions = {n: e for n, e in exports.items() if isinstance(e, Func)}
         memory = exports["memory"]
         assert isinstance(memory, Memory), "preflight has checked the exports"
@@ -134,9 +140,8 @@ class PublicInstance:
         ]
         try:
             result = function(self._store, *given)
-        except (Trap, WasmtimeError) as error:
+        except (Trap, WasmtimeError, _Stop) as error:
             raise self._ended(error) from error
-        self._check_raised()
         return 0 if result is None else int(result)
 
     def was_refused_memory(self) -> bool:
@@ -159,8 +164,8 @@ class PublicInstance:
         self._store.close()
 
     def offered(self, host: HostImport) -> Callable[..., int | float | None]:
-        """Return the function as wasmtime-py calls it; it never raises."""
-        call: HostCall = host.call
+        """Return the function as wasmtime-py calls it; it raises nothing but `_Stop`."""
+        call: HostCall = host.ending()
         masks = [_MASKS.get(t) for t in host.signature.params]
         bits = [64 if t == I64 else 32 for t in host.signature.results if t in _MASKS]
         has_result = bool(host.signature.results)
@@ -173,10 +178,9 @@ class PublicInstance:
                         self._memory = PublicMemory(memory, self._store)
                 given = [a if m is None else a & m for a, m in zip(args, masks, strict=True)]
                 result = call(self._memory, *given)
-            except BaseException as error:  # the next loop or call of the guest is its last
+            except BaseException as error:
                 self._raised = error
-                self._store.set_epoch_deadline(0)
-                return 0 if has_result else None
+                raise _Stop from None
             if not has_result:
                 return None
             assert result is not None, "a host function with a result returns one"
@@ -184,14 +188,13 @@ class PublicInstance:
 
         return host_call
 
-    def _check_raised(self) -> None:
-        if (raised := self._raised) is not None:
-            self._raised = None
-            raise raised
-
     def _ended(self, error: Exception) -> BaseException:
         raised, self._raised = self._raised, None
-        return raised if raised is not None else stopped(error)
+        if raised is not None:
+            return raised
+        if isinstance(error, _Stop):
+            return GuestTrap("stopped, and another guest's failure at that moment hides why")
+        return stopped(error)
 
 
 def _func_type(signature: Signature) -> FuncType:

@@ -196,8 +196,7 @@ class LoadedModule:
         """
         if self._closed:
             raise ValueError("the module was closed")
-        started = perf_counter()
-        model_s = self._model_s
+        started, model_s = perf_counter(), self._model_s
         if len(requests) == 1:
             return self._result([self._run_alone(requests[0])], started, model_s)
         outcomes: list[Outcome] = [ModuleFailed("not run")] * len(requests)

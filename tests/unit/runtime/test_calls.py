@@ -3,7 +3,7 @@ import pytest
 
 from meshnode.errors import GuestStatus, MemoryLimit, ModuleFailed, OutputLimit
 from meshnode.modules.manifest import Limits, Manifest, TensorSpec
-from meshnode.runtime.calls import SeedAbi
+from meshnode.runtime.calls import InferAbi, SeedAbi
 from meshnode.wire.limits import MIB
 from tests.unit.runtime.support import SEED_HEAD, call, dist, manifest, sandbox, seed_guest, wat
 
@@ -55,6 +55,22 @@ def test_a_seed_guest_gives_the_hosts_room_itself_if_it_can() -> None:
     taken = "(i32.store (i32.const 0) (local.get $in)) (local.get $in) (i32.const 4096) i32.ne"
     (y,) = call(seed_guest(taken, head), ROW)
     assert y.shape == (1, 4)
+
+
+@pytest.mark.parametrize("abi", ["seed", "infer"])
+def test_calls_of_changing_shapes_do_not_disturb_each_other(abi: str) -> None:
+    about = manifest() if abi == "seed" else infer_manifest()
+    box = sandbox(dist("echo") if abi == "seed" else wat(MEMORY + ECHO_INFER), about)
+    guest = (SeedAbi if abi == "seed" else InferAbi)(box, about)
+    rng = np.random.default_rng(1)
+    # The room moves and grows in between, and old shapes come back.
+    for rows in (1, 300, 1, 9000, 2, 300, 1):
+        x = rng.standard_normal((rows, 4)).astype(np.float32)
+        first, second = guest.run([x], rows)[0], guest.run([x[::-1]], rows)[0]
+        assert np.array_equal(first, x)
+        assert np.array_equal(second, x[::-1])
+        assert np.array_equal(guest.run([x.astype(">f4")], rows)[0], x)
+    box.close()
 
 
 def test_alloc_that_points_outside_is_a_memory_limit() -> None:

@@ -40,9 +40,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("aot")
 
 
-@pytest.fixture
-def runtime(cache: Path) -> Runtime:
-    return Runtime(RuntimeSettings(), cache_dir=cache, mac_key=b"k" * 32, caps=ALL)
+@pytest.fixture(params=["auto", "public"])
+def runtime(cache: Path, request: pytest.FixtureRequest) -> Runtime:
+    settings = RuntimeSettings(binding=request.param)
+    return Runtime(settings, cache_dir=cache, mac_key=b"k" * 32, caps=ALL)
 
 
 @pytest.fixture
