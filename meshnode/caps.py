@@ -32,6 +32,16 @@ class Caps(IntFlag):
         return [str(c.name).lower().replace("_", ".") for c in Caps if c & self]
 
 
+SWITCHED = Caps.NN_LOAD | Caps.WASI
+"""What a node offers only if its operator says so, in `policy.caps`."""
+
+
+def lacking(caps: Caps) -> str:
+    """Return the words for capabilities that a node does not offer."""
+    hint = " (off unless named in its policy.caps)" if caps & SWITCHED else ""
+    return f"lacks cap {', '.join(caps.names())}{hint}"
+
+
 GUEST_MASK = 0b11111
 """The bits that `query_caps` shows to a guest."""
 

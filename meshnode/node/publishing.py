@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from meshnode.caps import Caps
+from meshnode.caps import Caps, lacking
 from meshnode.errors import CannotRunHere, MeshnodeError, RoleMissing
 from meshnode.identity.certificates import Role
 from meshnode.identity.keys import Identity
@@ -103,7 +103,7 @@ class Publishing:
         """Start the module where it can run here: a broken one is not announced."""
         missing = info.manifest.required & ~self._own_caps
         if missing:
-            return f"not tried here: this node lacks cap {' '.join(missing.names())}"
+            return f"not tried here: this node {lacking(missing)}"
         try:
             await self._lanes.get(info.module)
         except CannotRunHere as error:

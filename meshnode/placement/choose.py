@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
-from meshnode.caps import Caps
+from meshnode.caps import Caps, lacking
 from meshnode.ids import ContentHash, NodeTag, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
@@ -100,7 +100,7 @@ def _unfit(c: Candidate, needed: int, record_age_s_max: float) -> str:
     if c.unfit:
         return c.unfit
     if needed & ~int(c.caps):
-        return f"lacks cap {', '.join(Caps(needed & ~int(c.caps)).names())}"
+        return lacking(Caps(needed & ~int(c.caps)))
     if load is None:
         return "no load record yet"
     if c.load_age_s > record_age_s_max and not c.is_self:

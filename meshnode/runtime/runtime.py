@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from meshnode.caps import Caps
+from meshnode.caps import SWITCHED, Caps
 from meshnode.errors import BlobNotFound, CannotRunHere
 from meshnode.modules.layout import WEIGHTS_PREFIX
 from meshnode.modules.manifest import Limits, Manifest
@@ -27,9 +27,6 @@ from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.stack import with_room
 from meshnode.runtime.stateless import keeps_nothing
 from meshnode.runtime.ticker import Ticker
-
-SWITCHED = Caps.NN_LOAD | Caps.WASI
-"""Capabilities that a node has only if its operator says so."""
 
 
 class Runtime:

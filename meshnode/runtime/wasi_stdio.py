@@ -13,6 +13,9 @@ from meshnode.runtime.abi import LOG_LINE_BYTES_MAX
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
+LOG_BYTES_MAX = 64 * LOG_LINE_BYTES_MAX
+"""Looked at in one call of the guest; the log takes fewer lines than that anyway."""
+
 LogLine = Callable[[int, bytes], None]
 """Takes a level of the guest ABI and one line."""
 
@@ -43,6 +46,7 @@ class Streams:
         self._stdio = stdio
         self._stdin = np.frombuffer(stdio.stdin, np.uint8)
         self._at = 0
+        self._log_room = LOG_BYTES_MAX
         self._lines = {STDOUT: _Lines(1, log), STDERR: _Lines(2, log)}
         self._open = {STDIN, STDOUT, STDERR}
 
@@ -70,7 +74,9 @@ class Streams:
         """Take bytes for stdout or stderr; false if they are more than may be written."""
         stdio = self._stdio
         if descriptor != STDOUT or stdio.stdout is None:
-            self._lines[descriptor].write(data)
+            heard = data[: self._log_room]
+            self._log_room -= len(heard)
+            self._lines[descriptor].write(heard)
             return True
         if len(stdio.stdout) + len(data) > stdio.stdout_bytes_max:
             stdio.overflowed = True
@@ -79,7 +85,8 @@ class Streams:
         return True
 
     def flush(self) -> None:
-        """Log what was not ended by a newline."""
+        """Log what was not ended by a newline: a call has ended, or another begins."""
+        self._log_room = LOG_BYTES_MAX
         for lines in self._lines.values():
             lines.flush()
 
@@ -93,8 +100,7 @@ class _Lines:
         self._line = bytearray()
 
     def write(self, data: np.ndarray) -> None:
-        # More than a few lines at once would be dropped by the log anyway.
-        for piece in bytes(data[: 64 * LOG_LINE_BYTES_MAX]).splitlines(keepends=True):
+        for piece in data.tobytes().splitlines(keepends=True):
             self._line += piece[: LOG_LINE_BYTES_MAX - len(self._line)]
             if piece.endswith((b"\n", b"\r")):
                 self.flush()

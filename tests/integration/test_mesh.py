@@ -36,6 +36,8 @@ from meshnode.node.running import SAVE_EVERY_S
 from meshnode.runtime.onnx_file import inspect_model
 from meshnode.runtime.tensors import from_arrays, to_arrays
 from meshnode.storage.state import write_secret
+from tests.unit.runtime.wasi_support import ECHO
+from tests.unit.runtime.wasi_support import about as command_manifest
 
 pytestmark = pytest.mark.integration
 
@@ -204,6 +206,25 @@ async def test_no_node_with_the_capability_lists_every_reason(
         with pytest.raises(NoCandidate) as refused:
             await ask(a, "digits", {"images": image})
         assert any("lacks cap nn" in line for line in refused.value.because)
+
+
+async def test_a_wasi_program_runs_only_where_the_operator_lets_it(tmp_path: Path) -> None:
+    about = command_manifest(required=Caps.CPU | Caps.WASI)
+    module, _ = assemble(ECHO, about, {}, embed=True)
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    async with AsyncExitStack() as stack:
+        mesh = Mesh(tmp_path, stack)
+        a = await mesh.add("a")
+        assert a.caps == Caps.CPU | Caps.NN
+        await a.publish(sign(module, publisher_of(tmp_path, "a")), [], 1)
+        with pytest.raises(NoCandidate) as refused:
+            await ask(a, "test", {"x": x})
+        assert refused.value.because == ("a: lacks cap wasi (off unless named in its policy.caps)",)
+        b = await mesh.add("b", **{"policy.caps": "cpu,nn,nn.load,wasi"})
+        assert b.caps == Caps.CPU | Caps.NN | Caps.NN_LOAD | Caps.WASI
+        await mesh.see_each_other()
+        outcome = await ask(a, "test", {"x": x})
+        assert np.array_equal(answers(outcome)["y"], x)
 
 
 async def test_an_invite_admits_as_often_as_it_says_and_nobody_else(tmp_path: Path) -> None:

@@ -169,6 +169,11 @@ def test_missing_capabilities_are_all_named() -> None:
     assert made.ranked == ()
 
 
+def test_a_capability_that_operators_switch_on_says_so() -> None:
+    made = decide(node("a"), required=Caps.CPU | Caps.WASI)
+    assert reasons(made) == {"a": "lacks cap wasi (off unless named in its policy.caps)"}
+
+
 def test_the_first_reason_in_order_is_given() -> None:
     worst = node(
         "worst", record("worst", draining=True), caps=Caps(0), unfit="dead", age_s=9.0, policy="no"

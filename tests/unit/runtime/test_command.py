@@ -26,6 +26,7 @@ from tests.unit.runtime.nn_support import OPEN
 from tests.unit.runtime.support import ALL, dense, ref, wat
 from tests.unit.runtime.wasi_support import (
     ECHO,
+    OPEN_CAPS,
     READ_ALL,
     WRITE,
     about,
@@ -220,6 +221,43 @@ def test_rows_are_joined_along_the_batch_axis(node: Runtime) -> None:
 def test_self_tests_of_a_command_run_before_it_answers(node: Runtime) -> None:
     vectors = (SelfTest(inputs=(X.tobytes(),), outputs=(X.tobytes(),)),)
     assert run(node, ECHO, about(required=PLAIN, self_tests=vectors))["y"].shape == (2, 4)
+
+
+LOAD = """(call $proc_exit (call $load
+  (i32.const 0) (i32.const 1) (i32.const 1) (i32.const 0) (i32.const 128)))"""
+LOADER = wat(
+    f"""{imports("fd_read", "proc_exit")} {NN_IMPORTS} (memory (export "memory") 2)
+    {start(READ_ALL + LOAD)}"""
+)
+"""Loads the model on its stdin, and ends with the errno."""
+
+
+@pytest.mark.parametrize(
+    ("declared", "allowed", "errno"),
+    [
+        (Caps.NN_LOAD, OPEN_CAPS, 0),
+        (Caps.NN_LOAD, OPEN_CAPS & ~Caps.NN_LOAD, 6),
+        (Caps(0), OPEN_CAPS, 6),
+    ],
+)
+def test_bytes_are_loaded_if_the_module_says_so_and_policy_allows_it(
+    tmp_path: Path, declared: Caps, allowed: Caps, errno: int
+) -> None:
+    octets = TensorSpec(name="y", dtype="uint8", shape=(-1,))
+    described = about(
+        optional=declared,
+        inputs=(TensorSpec(name="m", dtype="uint8", shape=(-1,)),),
+        outputs=(octets,),
+    )
+    loaded = runtime(tmp_path, allowed=allowed).load(LOADER, described, {})
+    for _ in range(2):
+        (outcome,) = loaded.run([{"m": np.frombuffer(dense(), np.uint8)}]).outcomes
+        if errno:
+            assert isinstance(outcome, GuestStatus)
+            assert f"with status {errno}" in outcome.message
+        else:
+            assert not isinstance(outcome, MeshnodeError), outcome
+    loaded.close()
 
 
 def test_wasi_is_off_unless_policy_allows_it(tmp_path: Path) -> None:

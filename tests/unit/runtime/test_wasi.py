@@ -113,6 +113,17 @@ def test_stderr_is_cut_into_lines_with_a_bound(guest: Guest) -> None:
     assert guest.lines[-1] == (2, b"z")
 
 
+def test_a_flood_of_lines_is_not_even_looked_at(guest: Guest) -> None:
+    lines = guest.vectors(*[(2048, 60_000)] * 100)
+    guest.put(2048, b"line\n" * 12_000)
+    assert guest.call("fd_write", 2, lines, 100, 8) == 0
+    assert guest.word(8) == 6_000_000
+    assert len(guest.lines) == 65_536 // 5
+    guest.host.begin(guest.time + 1)
+    guest.write(2, b"heard again\n")
+    assert guest.lines[-1] == (2, b"heard again")
+
+
 def test_stdout_of_other_guests_is_logged() -> None:
     guest = Guest(stdout=None)
     assert guest.write(1, b"hello\n" * 100) == 0
