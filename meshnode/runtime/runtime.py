@@ -199,6 +199,9 @@ class LoadedModule:
         """Free the instance and let go of its models. Twice is harmless."""
         self._closed = True
         self._drop()
+        # Nothing here may keep a model: its memory is given back with its last use.
+        self._hal = None
+        self._sessions.clear()
         self.held.close()
 
     @property
