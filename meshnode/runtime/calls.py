@@ -121,7 +121,7 @@ class SeedAbi:
         self, array: np.ndarray, shape: tuple[int, ...], out_elements: int
     ) -> "_PreparedSeed":
         size = 4 * prod(shape)
-        if size > self._sandbox.limits.output_bytes:
+        if size > self._sandbox.limits.output_bytes or not holdable(shape, 4):
             raise _too_much(size, self._sandbox)
         start = self._arena.reserve(_aligned(array.nbytes) + 4 * out_elements)
         out = start + _aligned(array.nbytes)

@@ -1,9 +1,9 @@
 """The only file that imports onnxruntime, and not before a model is really opened.
 
 What is set on every session, and why: external data are looked for in an empty folder (a model
-must never read a file of ours), only the ONNX format is read (onnxruntime's own format would pass
-by our scan), errors are returned and not printed, and a failing accelerator is not silently
-replaced behind our back.
+must never read a file of ours), memory comes from an arena with a bound (`model_memory`), only the
+ONNX format is read (onnxruntime's own format would pass by our scan), errors are returned and not
+printed, and a failing accelerator is not silently replaced behind our back.
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meshnode.errors import MissingPart, ModelFailed
+from meshnode.runtime import model_memory
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -40,6 +41,15 @@ def _onnxruntime() -> "ModuleType":
             "onnxruntime is not installed here", try_="pip install onnxruntime"
         ) from error
     onnxruntime.set_default_logger_severity(SEVERITY_FATAL)
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu",
+            onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+            0,
+            onnxruntime.OrtMemType.DEFAULT,
+        ),
+        onnxruntime.OrtArenaCfg(model_memory.arena()),
+    )
     module: ModuleType = onnxruntime
     return module
 
@@ -75,6 +85,7 @@ def session_options(*, threads: int, spin: bool, empty_dir: Path) -> "SessionOpt
         ("session.model_external_initializers_file_folder_path", str(empty_dir)),
         ("session.load_model_format", "ONNX"),
         ("session.intra_op.allow_spinning", "1" if spin else "0"),
+        ("session.use_env_allocators", "1"),
     ):
         options.add_session_config_entry(key, value)
     return options
@@ -125,6 +136,21 @@ def bound_run(
         # The public method asks each time whether a WebGPU records the run: 30 us, for a run of 2.
         return partial(inner.run_with_iobinding, places)
     return partial(session.run_with_iobinding, binding)
+
+
+def give_back() -> None:
+    """Return the memory that no session needs any more to the system."""
+    options = run_options()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    _identity().run(None, {"x": np.zeros(1, np.float32)}, options)
+
+
+@cache
+def _identity() -> "InferenceSession":
+    options = _onnxruntime().SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return open_session(model_memory.IDENTITY, options, ["CPUExecutionProvider"])
 
 
 def plain_run(

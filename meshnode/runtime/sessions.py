@@ -219,6 +219,9 @@ class SessionCache:
             session, users = self._open.pop(model)
             if users > 1:
                 self._open[model] = (session, users - 1)
+                return
+            del session
+        ort.give_back()
 
     def _load(self, model: bytes) -> ModelSession:
         check_model(model)

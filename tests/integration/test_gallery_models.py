@@ -12,6 +12,7 @@ from onnx import TensorProto, external_data_helper, helper
 
 from meshnode.errors import MeshnodeError, ModelFailed, ModuleFailed, TimeLimit, UnreadableModel
 from meshnode.modules.manifest import Limits, Manifest, TensorSpec
+from meshnode.runtime import model_memory
 from meshnode.runtime.runtime import LoadedModule
 from meshnode.wire.limits import MIB
 from tests.integration.gallery import OVERRUN_S, ROW, Node, answered, asked, failed, limited
@@ -24,13 +25,15 @@ RUN_MS = 100
 X4, Y4 = {"x": (FLOAT, ["N", 4])}, {"y": (FLOAT, ["N", 4])}
 
 
-def around(data: bytes, *, out: tuple[int, ...] = (-1, 4), dtype: str = "float32") -> Manifest:
+def around(
+    data: bytes, *, out: tuple[int, ...] = (-1, 4), dtype: str = "float32", run_ms: int = RUN_MS
+) -> Manifest:
     """The manifest of a model that the shipped runner serves."""
     return limited(
         abi="infer",
         models=(ref(data),),
         outputs=(TensorSpec(name="y", dtype=dtype, shape=out),),
-        limits=Limits(memory_bytes=4 * MIB, run_ms=RUN_MS, output_bytes=MIB),
+        limits=Limits(memory_bytes=4 * MIB, run_ms=run_ms, output_bytes=MIB),
     )
 
 
@@ -194,8 +197,9 @@ def test_a_constant_that_no_machine_holds_fails_the_request(node: Node, count: i
     module.close()
 
 
-def test_a_size_that_the_request_chooses_fails_that_request_alone(node: Node) -> None:
-    data = model(
+def sized_by_its_request() -> bytes:
+    """A model that makes a constant of as many elements as its largest input says."""
+    return model(
         [
             helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0),
             helper.make_node("Cast", ["m"], ["i"], to=INT64),
@@ -208,10 +212,28 @@ def test_a_size_that_the_request_chooses_fails_that_request_alone(node: Node) ->
         Y4,
         {"one": np.array([1], np.int64)},
     )
-    module = loaded(node, data)
-    assert isinstance(failed(module, np.full((1, 4), 2.0**42, np.float32)), ModelFailed)
+
+
+def test_a_size_that_the_request_chooses_fails_that_request_alone(node: Node) -> None:
+    module = loaded(node, sized_by_its_request())
+    for elements in (2.0**42, model_memory.bytes_max() / 2):  # of 4 bytes: twice what there may be
+        error = failed(module, np.full((1, 4), elements, np.float32))
+        assert isinstance(error, ModelFailed)
+        assert "memory" in error.message
     assert np.array_equal(answered(module, np.full((1, 4), 3, np.float32)), np.full((1, 4), 3))
     module.close()
+
+
+def test_memory_that_a_model_took_is_given_back_when_it_is_unloaded(node: Node) -> None:
+    def resident_mib() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+    data = sized_by_its_request()
+    module = loaded(node, data, run_ms=20_000)
+    answered(module, np.full((1, 4), 50 * MIB, np.float32))  # 200 MiB
+    held = resident_mib()
+    module.close()
+    assert resident_mib() < held - 150
 
 
 # ------------------------------------------------------------------ lies
