@@ -8,6 +8,7 @@ import logging
 import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
 
@@ -129,12 +130,17 @@ class Lanes:
             self._close(module)
 
     async def unload_idle(self) -> None:
-        """Close lanes that nobody used for `idle_s_max`, until cancelled."""
-        while self._budget.idle_s_max:
-            await trio.sleep(min(IDLE_CHECK_S_MAX, self._budget.idle_s_max / 10))
+        """Close lanes that nobody used for `idle_s_max`, until cancelled.
+
+        And idle ones, least recently used first, while those that grew take more than the budget.
+        """
+        idle_s_max = self._budget.idle_s_max or inf
+        while True:
+            await trio.sleep(min(IDLE_CHECK_S_MAX, idle_s_max / 10))
             for module, lane in list(self._open.items()):
                 unused_s = trio.current_time() - lane.used_at
-                if lane.idle and module not in self._pinned and unused_s > self._budget.idle_s_max:
+                over = self.memory_bytes > self._budget.memory_bytes_max
+                if lane.idle and module not in self._pinned and (over or unused_s > idle_s_max):
                     self._close(module)
 
     async def _cold_start(self, module: ContentHash) -> Lane:

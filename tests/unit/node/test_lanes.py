@@ -142,6 +142,24 @@ async def test_idle_modules_are_unloaded_and_pinned_ones_are_not(
         await warm(lanes, A)
 
 
+async def test_modules_that_grew_beyond_the_budget_make_room(
+    runtime: Runtime, mock_clock: trio.testing.MockClock
+) -> None:
+    grows = seed_guest("(drop (memory.grow (i32.const 8))) i32.const 0")
+    about = replace(ECHO, limits=Limits(memory_bytes=2 * MIB))
+    shelf = Shelf(x01=(grows, about), x02=(grows, about))
+    tight = replace(ROOM, memory_bytes_max=3 * MIB)
+    async with opened(runtime, tight, shelf) as lanes:
+        await warm(lanes, A, B)
+        assert lanes.warm == (A, B), "when they came, both fitted"
+        for _ in range(3):
+            await warm(lanes, A, B)
+        assert lanes.memory_bytes > tight.memory_bytes_max
+        mock_clock.jump(11.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert lanes.warm == (B,)
+
+
 async def test_a_module_that_fails_its_own_test_leaves_nothing_behind(runtime: Runtime) -> None:
     x = np.ones((1, 4), np.float32).tobytes()
     lying = replace(ECHO, self_tests=(SelfTest(inputs=(x,), outputs=(bytes(16),)),))
