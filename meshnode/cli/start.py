@@ -1,6 +1,10 @@
 """`meshnode start`: run a node until it is stopped."""
 
 import argparse
+import logging
+import os
+import sys
+import threading
 from time import perf_counter
 from typing import Any
 
@@ -59,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     import trio
 
     from meshnode.cli.serving import Plan, run_node
+    from meshnode.node.worker import LANE
 
     plan = Plan(
         config=config,
@@ -69,7 +74,14 @@ def run(args: argparse.Namespace) -> int:
         quiet=args.quiet,
         started=started,
     )
-    return trio.run(run_node, plan)
+    status = trio.run(run_node, plan)
+    if any(thread.name.startswith(LANE) for thread in threading.enumerate()):
+        # A guest outlived the time for goodbyes, inside native code that aborts the process when
+        # the interpreter ends around it.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
+    return status
 
 
 def admitted_as(home: Home) -> str:

@@ -156,10 +156,11 @@ class Lane:
         """Whether nothing waits or runs here."""
         return not self._waiting and not self._running
 
-    def close(self) -> None:
-        """Let go of the instance; call only when idle."""
+    def close(self) -> trio.Event:
+        """Let go of the instance; call only when idle. Returns what is set when it is gone."""
         self._worker.submit(self._loaded.close, _ignore)
         self._worker.stop()
+        return self._worker.ended
 
     # ------------------------------------------------------------------ what a batch asks of it
 

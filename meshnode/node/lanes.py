@@ -19,7 +19,7 @@ from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.library import Library
 from meshnode.node.turns import Turns
-from meshnode.node.worker import Worker
+from meshnode.node.worker import LANE, Worker
 from meshnode.placement.observe import LoadMeter
 from meshnode.runtime.runtime import LoadedModule, Runtime
 
@@ -69,6 +69,8 @@ class Lanes:
         self._open: OrderedDict[ContentHash, Lane] = OrderedDict()
         self._scopes: dict[ContentHash, trio.CancelScope] = {}
         self._opening: dict[ContentHash, trio.Event] = {}
+        self._closing: list[trio.Event] = []
+        """Set when a lane that was closed is gone."""
         self._pinned: set[ContentHash] = set()
         self._finished = trio.Event()
         self._stopping = False
@@ -125,9 +127,14 @@ class Lanes:
         self._pinned.add(module)
 
     async def close_all(self) -> None:
-        """Let go of every instance; nothing may be queued any more."""
+        """Let go of every instance and wait until it is gone; nothing may be queued any more.
+
+        Else a thread would still be inside onnxruntime when the interpreter ends, which aborts.
+        """
         for module in list(self._open):
             self._close(module)
+        for gone in self._closing:
+            await gone.wait()
 
     async def unload_idle(self) -> None:
         """Close lanes that nobody used for `idle_s_max`, until cancelled.
@@ -147,7 +154,7 @@ class Lanes:
         present = await self._library.ensure(module)
         manifest = present.info.manifest
         self._make_room(self._foreseen_bytes(manifest), more=1)
-        worker = Worker(f"meshnode-lane-{short(module)}")
+        worker = Worker(LANE + short(module))
         try:
             loaded = await worker.run(
                 lambda: self._runtime.load(present.wasm, manifest, present.models)
@@ -221,6 +228,7 @@ class Lanes:
     def _close(self, module: ContentHash) -> None:
         lane = self._open.pop(module)
         self._scopes.pop(module).cancel()
-        lane.close()
+        self._closing = [gone for gone in self._closing if not gone.is_set()]
+        self._closing.append(lane.close())
         self._meter.forget(module)
         _log.info("module %s is cold again", short(module))

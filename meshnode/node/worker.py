@@ -20,6 +20,8 @@ from meshnode.wire.limits import MIB
 
 _log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
+LANE = "meshnode-lane-"
+"""How the names of the threads of lanes begin."""
 STACK_BYTES = 8 * MIB
 """A guest may use 512 KiB of its thread's stack, and onnxruntime's operators some of it: on a
 thread with 256 KiB a guest's recursion is a segmentation fault."""
@@ -33,6 +35,8 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self.ended = trio.Event()
+        """The thread has done what it was given before `stop`, and is gone."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         before = threading.stack_size(STACK_BYTES)
         try:
@@ -116,6 +120,7 @@ class Worker:
         while (job := self._jobs.get()) is not None:
             job()
             del job  # or its arrays would be held until the next one
+        self.post(self.ended.set)
 
 
 def _popped(undecided: list[None]) -> bool:
