@@ -34,6 +34,7 @@ from meshnode.modules.manifest import (
 )
 from meshnode.modules.names import NAME, VERSION, VERSION_CHARS_MAX
 from meshnode.wire import cbor
+from meshnode.wire.arrays import holdable
 from meshnode.wire.limits import (
     BLOB_BYTES_MAX,
     BODY_BYTES_MAX,
@@ -203,6 +204,9 @@ def _check_together(manifest: Manifest, fields: Fields) -> None:
             raise fields.wrong("abi", "a seed module has exactly one input and one output")
         if any(t.dtype != "float32" for t in tensors):
             raise fields.wrong("abi", "a seed module's tensors are float32")
+    for tensor in tensors:
+        if not holdable([abs(size) for size in tensor.shape], item_bytes(tensor.dtype)):
+            raise BadMetadata(f"no machine can hold the tensor {tensor}")
     if manifest.batch and any(not t.shape or t.shape[0] != -1 for t in tensors):
         raise fields.wrong("batch", "axis 0 of every input and output must be -1")
     if manifest.models and not (manifest.required | manifest.optional) & Caps.NN:

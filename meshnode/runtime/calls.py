@@ -100,7 +100,7 @@ class SeedAbi:
         array = inputs[0]
         shape = _seed_shape(self._input, self._output, array.shape)
         elements, most = prod(shape), self._sandbox.limits.output_bytes // 4
-        if elements > most:
+        if elements > most or not holdable(shape, 4):
             raise _too_much(elements * 4, self._sandbox)
         status, pointer = self._call(array, elements)
         if status == SEED_TOO_SMALL and elements < most:

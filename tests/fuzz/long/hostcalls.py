@@ -15,21 +15,20 @@ from random import Random
 
 import numpy as np
 from onnx import TensorProto, helper
-from wasmtime import Module
 
 from meshnode.errors import MeshnodeError
 from meshnode.modules.manifest import Limits
 from meshnode.runtime.abi import IMPORTS, RECORD, TENSOR_TYPES, Errno
 from meshnode.runtime.binding import HostCall, NoMemory
 from meshnode.runtime.hal import Hal
-from meshnode.runtime.preflight import preflight
-from meshnode.runtime.sandbox import CompiledGuest, Sandbox
+from meshnode.runtime.sandbox import Sandbox
 from meshnode.runtime.sessions import ModelSession, SessionCache, Sessions
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
 from tests.fuzz.long.mutate import EDGES
 from tests.unit.runtime.support import (
     ALL,
+    compiled,
     dense,
     engine,
     manifest,
@@ -95,7 +94,7 @@ class Fuzzer:
         files = {"dense": dense(), "mixed": mixed(), "empty": empty()}
         self._sessions: Sessions = {n: cache.acquire(ref(d, n), d) for n, d in files.items()}
         self._models = list(self._sessions.values())
-        self._guest = _compiled()
+        self._guest = compiled.__wrapped__(seed_guest("i32.const 0"), manifest())
         self._box: Sandbox | None = None
         self.fresh()
 
@@ -224,16 +223,6 @@ class Fuzzer:
             records.append([DIMS_AT + 64 * i, len(shape), number, data, size])
             dims.append(shape)
         return records, dims, len(records)
-
-
-def _compiled() -> CompiledGuest:
-    guest = preflight(seed_guest("i32.const 0"), manifest(), allowed=ALL, memory_bytes_max=64 * MIB)
-    return CompiledGuest(
-        engine=engine()[0],
-        module=Module(engine()[0], guest.wasm),
-        imports=(),
-        exports=frozenset(guest.exports),
-    )
 
 
 def packed(fields: list[int]) -> bytes:

@@ -125,3 +125,13 @@ def test_a_value_of_another_type_is_not_taken_for_its_like() -> None:
     for key, value in (("batch", 1), ("name", b"double"), ("required", True), ("inputs", {})):
         with pytest.raises(BadMetadata, match=key):
             decode(plain(**{key: value}))
+
+
+def test_a_tensor_that_no_array_can_be_is_refused_though_it_has_no_elements() -> None:
+    most = 2**31 - 1
+    absurd = TensorSpec(name="x", dtype="float32", shape=(0, most, most, most))
+    with pytest.raises(BadMetadata, match="no machine can hold the tensor x"):
+        encode(replace(MANIFEST, batch=False, inputs=(absurd,), self_tests=()))
+    encode(
+        replace(MANIFEST, batch=False, inputs=(replace(absurd, shape=(0, most)),), self_tests=())
+    )
