@@ -14,6 +14,7 @@ from meshnode.errors import GuestStatus, MeshnodeError
 from meshnode.modules.layout import read_module
 from meshnode.modules.module_toml import from_toml
 from meshnode.modules.pack import assemble
+from meshnode.runtime import ort
 from meshnode.runtime.runtime import LoadedModule, RunResult, Runtime
 from meshnode.runtime.settings import RuntimeSettings
 from tests.unit.runtime.support import ALL, dist
@@ -59,7 +60,7 @@ def script(model: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["detect", "dual", "anomaly"])
+@pytest.mark.parametrize("name", ["detect", "dual", "anomaly", "nn-classify"])
 def test_a_guest_promises_something_and_keeps_it(name: str, aot: Path) -> None:
     assert from_toml((GUESTS / name / "module.toml").read_text()).manifest.self_tests
     loaded(name, aot).close()
@@ -213,4 +214,24 @@ def test_anomaly_refuses_a_window_with_what_is_no_number(aot: Path) -> None:
     outcomes = module.run([{"window": w} for w in (good, bad, good)]).outcomes
     assert isinstance(outcomes[1], GuestStatus)
     assert not any(isinstance(outcomes[i], MeshnodeError) for i in (0, 2))
+    module.close()
+
+
+# ------------------------------------------------------------------ nn-classify
+
+
+def test_nn_classify_reads_digits_through_wasi_nn(aot: Path) -> None:
+    """Its answers are onnxruntime's own, to the bit, in whatever batches they are asked for."""
+    images = np.load(GUESTS / "dist" / "digits-test.images.npy")[:100]
+    model = (GUESTS / "dist" / "digits.onnx").read_bytes()
+    module = loaded("nn-classify", aot)
+    rows = images.reshape(100, 64)
+    found = np.concatenate([answer(module.run([{"images": r[None]}]))["answers"] for r in rows])
+    alone = [ort.plain_run(model, {"images": image[None]}) for image in images]
+    assert found[:, 0].tolist() == [int(each["label"][0]) for each in alone]
+    sure = np.array([each["probabilities"].max() for each in alone], np.float32)
+    assert found[:, 1].tobytes() == sure.tobytes()
+    together = answer(module.run([{"images": rows}]))["answers"]  # more than its own batch
+    assert together[:, 0].tolist() == found[:, 0].tolist()
+    np.testing.assert_allclose(together[:, 1], found[:, 1], rtol=0, atol=1e-5)
     module.close()
