@@ -1,5 +1,6 @@
 """Lanes: what is warm stays within the budget, is closed when nobody uses it, unless pinned."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from meshnode.ids import ContentHash, NodeId, PublicKey
 from meshnode.modules.manifest import Limits, Manifest, SelfTest
 from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import ModuleInfo, Present
+from meshnode.node.worker import LANE
 from meshnode.placement.observe import LoadMeter
 from meshnode.runtime.runtime import Runtime
 from meshnode.runtime.settings import RuntimeSettings
@@ -60,7 +62,11 @@ async def opened(
         )
         nursery.start_soon(lanes.unload_idle)
         yield lanes
+        ours = [t for t in threading.enumerate() if t.name.startswith(LANE)]
         await lanes.close_all()
+        for thread in ours:  # it has said its last word, so this is no wait
+            thread.join(timeout=10)
+            assert not thread.is_alive()
         nursery.cancel_scope.cancel()
     assert lanes.memory_bytes == 0
 
