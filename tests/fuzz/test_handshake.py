@@ -44,7 +44,9 @@ def test_spliced_messages_of_two_handshakes_do_not_fit(cut: bytes, at: int) -> N
     alice2, bob2 = sides()
     one, two = bob.receive(alice.start()), bob2.receive(alice2.start())
     place = 1 + at % (len(one) - 1)
-    with pytest.raises(RemoteProtocolError):
-        alice.receive(two[:place] + one[place:])
+    spliced = two[:place] + one[place:]
+    if spliced != one:  # a first byte may be the same in both
+        with pytest.raises(RemoteProtocolError):
+            alice.receive(spliced)
     with pytest.raises(RemoteProtocolError):
         alice2.receive(cut + two[32:])
