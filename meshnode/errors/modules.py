@@ -140,10 +140,11 @@ class OutputLimit(ModuleFailed):
 
 
 class SelfTestFailed(ModuleFailed):
-    """The module's own test vectors do not give the answers it promises."""
+    """The module's own test vectors do not give the answers it promises on that node."""
 
     code = "MN-406"
     exit_status = 9
+    retry_elsewhere = True
 
 
 class ModelFailed(ModuleFailed):

@@ -1,10 +1,12 @@
 """Announcing: the signed records by which others find what lies here."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
 from meshnode.dht.records import NameRecord, ProviderRecord, VersionEntry
+from meshnode.errors import MeshnodeError
 from meshnode.identity.keys import Identity
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Address, ContentHash
@@ -48,6 +50,15 @@ class Announcing:
                 self._identity,
                 PROVIDER_TTL_S / 2,
             )
+
+    async def withdraw(self, module: ContentHash) -> None:
+        """Tell the DHT that this node does not provide a module any more."""
+        self._directory.stop_announcing(b"prov" + module)
+        try:
+            record = replace(self._provider(module)(), withdrawn=True)
+        except MeshnodeError:  # it is gone from the store already, and so is what was said of it
+            return
+        await self._directory.publish(record, self._identity)
 
     async def name(self, info: ModuleInfo, signer: Identity) -> int:
         """Add this version to the publisher's signed list of the name."""

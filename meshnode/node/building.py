@@ -46,6 +46,7 @@ from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
 from meshnode.node.trust import Trust
+from meshnode.node.unfit import Unfit
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.observe import LoadMeter
@@ -80,6 +81,7 @@ class Building:
         self.saved = recall(home.state_file)
         self.stopping = trio.Event()
         self.mesh_changed = trio.Event()
+        self.unfit = Unfit()
         self.started_at = trio.current_time()
 
     async def build(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
@@ -93,6 +95,7 @@ class Building:
         self._publishing()
         await self.library.open()
         self.library.on_held = self.announcing.held
+        self.unfit.on_failed = lambda module: nursery.start_soon(self.announcing.withdraw, module)
 
     # ------------------------------------------------------------------ the parts, bottom up
 
@@ -219,6 +222,7 @@ class Building:
                 memory_bytes_max=config.budget.memory_bytes,
                 idle_s_max=config.budget.idle_ms / 1000,
             ),
+            unfit=self.unfit,
             slowdown=config.simulate.slowdown,
         )
         self.load = LoadReporter(
@@ -237,6 +241,7 @@ class Building:
             board=self.board,
             library=self.library,
             load=self.load,
+            unfit=self.unfit,
         )
         self.local = Local(self.contact.node_id, self.library, self.lanes, self.load)
         self.requests = Requests(

@@ -13,12 +13,13 @@ from math import inf
 import trio
 
 from meshnode.batching.settings import BatchingSettings
-from meshnode.errors import CannotRunHere, NodeStopping, Overloaded
+from meshnode.errors import CannotRunHere, NodeStopping, Overloaded, SelfTestFailed
 from meshnode.ids import ContentHash, short
 from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.library import Library
 from meshnode.node.turns import Turns
+from meshnode.node.unfit import Unfit
 from meshnode.node.worker import LANE, Worker
 from meshnode.placement.observe import LoadMeter
 from meshnode.runtime.runtime import LoadedModule, Runtime
@@ -51,11 +52,13 @@ class Lanes:
         nursery: trio.Nursery,
         settings: BatchingSettings,
         budget: LanesBudget,
+        unfit: Unfit,
         slowdown: float = 1.0,
     ) -> None:
         self._meter = meter
         self._nursery = nursery
         self._budget = budget
+        self._unfit = unfit
         self._parts = LaneParts(
             meter=meter,
             turns=Turns(budget.cores),
@@ -114,6 +117,7 @@ class Lanes:
             if opening is not None:
                 await opening.wait()
                 continue
+            self._unfit.check(module, cold_from)
             self._opening[module] = trio.Event()
             try:
                 lane = await self._cold_start(module)
@@ -159,8 +163,10 @@ class Lanes:
             loaded = await worker.run(
                 lambda: self._runtime.load(present.wasm, manifest, present.models)
             )
-        except BaseException:
+        except BaseException as error:
             worker.stop()
+            if isinstance(error, SelfTestFailed):
+                self._unfit.note(module, error, trio.current_time())
             raise
         return self._opened(module, loaded, worker, present.info.label)
 

@@ -13,6 +13,7 @@ from meshnode.modules.manifest import Manifest
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
+from meshnode.node.unfit import Unfit
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, choose
@@ -35,6 +36,7 @@ class View:
         board: Scoreboard,
         library: Library,
         load: LoadReporter,
+        unfit: Unfit,
     ) -> None:
         self._own = own
         self._name = name
@@ -43,6 +45,7 @@ class View:
         self._board = board
         self._library = library
         self._load = load
+        self._unfit = unfit
 
     def decide(
         self,
@@ -59,7 +62,7 @@ class View:
         A suspect may only be busy, so it is asked when nobody else can do the work (`suspects`).
         """
         now = trio.current_time()
-        candidates = [self._own_candidate(module)]
+        candidates = [self._own_candidate(module, now)]
         near = sorted(self._membership.members(), key=_nearness)[:CANDIDATES_MAX]
         candidates += [self._candidate(m, module, now) for m in near]
         candidates = [c for c in candidates if c.contact.node_id not in without]
@@ -79,7 +82,7 @@ class View:
             decision = decide(doubted)
         return decision
 
-    def _own_candidate(self, module: ContentHash) -> Candidate:
+    def _own_candidate(self, module: ContentHash, now: float) -> Candidate:
         return Candidate(
             contact=self._own,
             name=self._name,
@@ -89,6 +92,7 @@ class View:
             load_age_s=0.0,
             holds=self._library.holds(module),
             is_self=True,
+            policy=self._unfit.reason(module, now),
         )
 
     def _candidate(self, member: Member, module: ContentHash, now: float) -> Candidate:

@@ -17,6 +17,7 @@ from meshnode.ids import ContentHash, NodeId, PublicKey
 from meshnode.modules.manifest import Limits, Manifest, SelfTest
 from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import ModuleInfo, Present
+from meshnode.node.unfit import UNFIT_S, Unfit
 from meshnode.node.worker import LANE
 from meshnode.placement.observe import LoadMeter
 from meshnode.runtime.runtime import Runtime
@@ -49,7 +50,10 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 @asynccontextmanager
 async def opened(
-    runtime: Runtime, budget: LanesBudget = ROOM, shelf: Any = None
+    runtime: Runtime,
+    budget: LanesBudget = ROOM,
+    shelf: Any = None,
+    unfit: Unfit | None = None,
 ) -> AsyncIterator[Lanes]:
     async with trio.open_nursery() as nursery:
         lanes = Lanes(
@@ -59,6 +63,7 @@ async def opened(
             nursery=nursery,
             settings=BatchingSettings(),
             budget=budget,
+            unfit=unfit or Unfit(),
         )
         nursery.start_soon(lanes.unload_idle)
         yield lanes
@@ -169,12 +174,20 @@ async def test_modules_that_grew_beyond_the_budget_make_room(
 async def test_a_module_that_fails_its_own_test_leaves_nothing_behind(runtime: Runtime) -> None:
     x = np.ones((1, 4), np.float32).tobytes()
     lying = replace(ECHO, self_tests=(SelfTest(inputs=(x,), outputs=(bytes(16),)),))
-    async with opened(runtime, shelf=Shelf(x01=(dist("echo"), lying))) as lanes:
-        for _ in range(2):
-            with pytest.raises(SelfTestFailed):
-                await lanes.get(A)
+    unfit, told = Unfit(), list[ContentHash]()
+    unfit.on_failed = told.append
+    async with opened(runtime, shelf=Shelf(x01=(dist("echo"), lying)), unfit=unfit) as lanes:
+        with pytest.raises(SelfTestFailed):
+            await lanes.get(A)
+        now = trio.current_time()
+        assert "self-test 1" in unfit.reason(A, now)
+        with pytest.raises(SelfTestFailed) as again:
+            await lanes.get(A)
+        assert "tried here again" in again.value.because[-1]
+        assert told == [A]  # it was tried once
         assert not lanes.warm
         await warm(lanes, B)
+        assert not unfit.reason(A, now + UNFIT_S + 1)
 
 
 async def test_the_guest_runs_on_a_thread_whose_stack_holds_it(runtime: Runtime) -> None:
