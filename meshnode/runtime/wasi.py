@@ -14,7 +14,7 @@ from struct import Struct
 
 import numpy as np
 
-from meshnode.runtime.abi import IMPORTS, WASI_MODULE
+from meshnode.runtime.abi import IMPORTS, U32_MASK, WASI_MODULE
 from meshnode.runtime.binding import GuestExit, GuestMemory, HostCall
 from meshnode.runtime.wasi_poll import poll_oneoff
 from meshnode.runtime.wasi_stdio import STDERR, STDIN, STDOUT, LogLine, Stdio, Streams
@@ -144,7 +144,10 @@ class WasiHost:
             return WasiErrno.FAULT
         found = [memory.slice(*pair) for pair in _VECTOR.iter_unpack(listed.data)]
         whole = [piece for piece in found if piece is not None]
-        return whole if len(whole) == count else WasiErrno.FAULT
+        if len(whole) != count:
+            return WasiErrno.FAULT
+        # The same piece may be listed again and again; the answer counts in 32 bits.
+        return whole if sum(map(len, whole)) <= U32_MASK else WasiErrno.INVAL
 
     def _fd_close(self, _: GuestMemory | None, descriptor: int) -> int:
         if not self._streams.is_open(descriptor):

@@ -113,6 +113,19 @@ def test_stderr_is_cut_into_lines_with_a_bound(guest: Guest) -> None:
     assert guest.lines[-1] == (2, b"z")
 
 
+@pytest.mark.parametrize(("name", "descriptor"), [("fd_write", 2), ("fd_write", 1), ("fd_read", 0)])
+def test_buffers_that_make_more_than_32_bits_can_count_are_refused(
+    guest: Guest, name: str, descriptor: int
+) -> None:
+    head = SEED_HEAD.replace('"memory") 1', '"memory") 64')
+    limits = Limits(memory_bytes=4 * MIB, run_ms=100, output_bytes=MIB)
+    guest.box = sandbox(seed_guest("i32.const 0", head), manifest(limits=limits))
+    lists = guest.put(1024, struct.pack("<II", 0, 4 * MIB) * 1024)
+    assert guest.call(name, descriptor, lists, 1024, 8) == INVAL
+    assert not guest.lines
+    assert not guest.stdio.overflowed
+
+
 def test_a_flood_of_lines_is_not_even_looked_at(guest: Guest) -> None:
     lines = guest.vectors(*[(2048, 60_000)] * 100)
     guest.put(2048, b"line\n" * 12_000)
