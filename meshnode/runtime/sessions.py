@@ -59,6 +59,13 @@ def read_tensor(arg: "NodeArg") -> ModelTensor:
     return ModelTensor(arg.name, dtype, tuple(arg.shape or ()))
 
 
+def _read_tensors(args: "Sequence[NodeArg]") -> tuple[ModelTensor, ...]:
+    try:
+        return tuple(map(read_tensor, args))
+    except UnicodeDecodeError as error:  # onnxruntime takes names of any bytes, and decodes late
+        raise UnreadableModel("the model has a name that is not UTF-8") from error
+
+
 class _Guard(Alarm):
     """Options for runs, one after the other, with the alarm that ends a late one."""
 
@@ -109,8 +116,8 @@ class ModelSession:
 
     def __init__(self, session: "InferenceSession", ticker: Ticker, size: int) -> None:
         """Raises UnreadableModel if the model has strings, sequences or optional values."""
-        self.inputs = tuple(map(read_tensor, session.get_inputs()))
-        self.outputs = tuple(map(read_tensor, session.get_outputs()))
+        self.inputs = _read_tensors(session.get_inputs())
+        self.outputs = _read_tensors(session.get_outputs())
         self.size = size
         self.provider = str(session.get_providers()[0])
         self._session = session

@@ -92,6 +92,17 @@ def test_external_data_are_refused_twice(
         ort.open_session(data, options, ["CPUExecutionProvider"])
 
 
+@pytest.mark.parametrize("name", ["size", "input", "output"])
+def test_models_with_names_that_are_not_text_are_refused(cache: SessionCache, name: str) -> None:
+    data = model(
+        [helper.make_node("Tanh", ["input"], ["output"])],
+        {"input": (TensorProto.FLOAT, ["size"])},
+        {"output": (TensorProto.FLOAT, ["size"])},
+    ).replace(name.encode(), b"\x80" * len(name))
+    with pytest.raises(UnreadableModel, match="not UTF-8"):
+        cache.acquire(ref(data), data)
+
+
 def test_models_of_strings_are_refused(cache: SessionCache) -> None:
     data = model(
         [helper.make_node("Identity", ["words"], ["y"])],
