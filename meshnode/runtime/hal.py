@@ -25,6 +25,7 @@ from meshnode.runtime.abi import (
     NN_MODULE,
     RECORD,
     TENSOR_TYPES,
+    U32_MASK,
     WASI_MODULE,
     Errno,
 )
@@ -212,8 +213,10 @@ class Hal:
         if index >= len(tensors):
             return Errno.INVALID_ARGUMENT
         tensor = tensors[index]
-        dims = [d if isinstance(d, int) and d >= 0 else ANY_DIM for d in tensor.shape]
+        # A model may declare what 32 bits do not hold; no guest could have such a tensor.
+        dims = [d if isinstance(d, int) and 0 <= d < ANY_DIM else ANY_DIM for d in tensor.shape]
         size = 0 if ANY_DIM in dims else prod(dims) * ITEM_BYTES[tensor.dtype]
+        size = size if size <= U32_MASK else 0
         dims_pointer, room, _, data_pointer, _ = RECORD.unpack_from(record.data)
         if fits := len(dims) <= room:
             target = memory.slice(dims_pointer, 4 * len(dims))

@@ -4,8 +4,9 @@ from math import prod
 
 import numpy as np
 
+from meshnode.errors import ModelFailed
 from meshnode.modules.manifest import ITEM_BYTES
-from meshnode.runtime.abi import RECORD, TENSOR_TYPES, Errno
+from meshnode.runtime.abi import RECORD, TENSOR_TYPES, U32_MASK, Errno
 from meshnode.runtime.guest_memory import GuestMemory
 from meshnode.runtime.sessions import ModelTensor
 from meshnode.wire.arrays import holdable
@@ -41,8 +42,12 @@ def read_array(memory: GuestMemory, record: Record, tensor: ModelTensor) -> np.n
 def write_arrays(memory: GuestMemory, records: memoryview, arrays: list[np.ndarray]) -> int:
     """Copy results to where the guest's records point, or say in them how much room it takes.
 
-    Nothing is written before everything is known to have its place.
+    Nothing is written before everything is known to have its place. Raises ModelFailed if an array
+    cannot be told of in 32 bits: an axis may be that long in one without elements.
     """
+    for array in arrays:
+        if max(array.nbytes, *array.shape, 0) > U32_MASK:
+            raise ModelFailed(f"the model answered with {array.shape}, a shape no guest can have")
     given: list[Record] = [RECORD.unpack_from(records, RECORD.size * i) for i in range(len(arrays))]
     fits = all(a.ndim <= r[1] and a.nbytes <= r[4] for r, a in zip(given, arrays, strict=True))
     places = []

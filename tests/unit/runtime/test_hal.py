@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from meshnode.errors import ModelFailed, TimeLimit
 from meshnode.modules.manifest import Limits, Manifest, TensorSpec
@@ -10,6 +11,7 @@ from meshnode.runtime import ort
 from meshnode.runtime.sessions import SessionCache, Sessions
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
+from tests.unit.runtime.nn_support import typed
 from tests.unit.runtime.support import (
     ALL,
     SEED_HEAD,
@@ -65,6 +67,11 @@ def sessions(tmp_path: Path) -> Sessions:
         "model": cache.acquire(ref(dense()), dense()),
         "endless": cache.acquire(ref(endless()), endless()),
     }
+
+
+def opened(folder: Path, data: bytes) -> Sessions:
+    cache = SessionCache(RuntimeSettings(), engine()[1], caps=ALL, empty_dir=folder / "empty")
+    return {"model": cache.acquire(ref(data), data)}
 
 
 def ask(body: str, sessions: Sessions, *, results: int = 1) -> list[int]:
@@ -167,6 +174,42 @@ def test_describe_tells_type_and_shape(sessions: Sessions) -> None:
         "(i32.load (i32.const 224))"
     )
     assert ask(no_room, sessions, results=2) == [7, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ([2**40], [0, -1, 0]),
+        ([65_536, 65_536], [0, 65_536, 0]),
+        ([3 * 2**27], [0, 3 * 2**27, -(2**30)]),
+    ],
+)
+def test_describe_tells_of_shapes_beyond_32_bits(
+    tmp_path: Path, shape: list[object], told: list[int]
+) -> None:
+    asked = (
+        f"(drop {OPEN}) (call $describe (i32.const 1) (i32.const 1) (i32.const 0) (i32.const 220))"
+        "(i32.load (i32.const 320)) (i32.load (i32.const 236))"
+    )
+    huge = opened(tmp_path, typed(TensorProto.DOUBLE, shape))
+    assert ask(asked, huge, results=3) == told
+
+
+def test_an_answer_of_no_elements_and_a_huge_axis_is_the_models_fault(tmp_path: Path) -> None:
+    data = model(
+        [helper.make_node("Expand", ["x", "to"], ["y"])],
+        {"x": (TensorProto.FLOAT, ["N", 1])},
+        {"y": (TensorProto.FLOAT, ["N", "M"])},
+        {"to": np.array([1, 2**40], np.int64)},
+    )
+    no_rows = "(i64.store (i32.const 300) (i64.const 0x100000000))"  # dims [0,1]
+    asked = f"(drop {OPEN}) {no_rows} (i32.store (i32.const 216) (i32.const 0)) {INFER}"
+    with pytest.raises(ModelFailed, match="no guest can have"):
+        call(
+            seed_guest(asked, IMPORTS + SEED_HEAD + NAMES + RECORDS),
+            ROW,
+            sessions=opened(tmp_path, data),
+        )
 
 
 def test_logs_are_bounded_and_cannot_forge_lines(
