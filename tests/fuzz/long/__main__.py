@@ -19,6 +19,8 @@ FUZZERS = {
     "metadata": ("the manifest of a module: bytes and plain values", 300_000),
     "signatures": ("signature sections and signed modules, changed", 200_000),
     "hostcalls": ("every host function, on the memory of a real instance", 2_000_000),
+    "nncalls": ("wasi-nn, in sequences that are half right", 1_000_000),
+    "wasicalls": ("WASI preview 1, on the memory of a real instance", 1_000_000),
 }
 """Each is a file here with a class `Fuzzer`, and how many rounds `just fuzz` gives it."""
 SAY_EVERY_S = 10.0
