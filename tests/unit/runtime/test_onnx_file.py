@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from meshnode.errors import UnreadableModel
 from meshnode.runtime import ort
@@ -40,6 +40,48 @@ def test_rows_that_see_each_other_are_no_batch() -> None:
         {"y": (FLOAT, ["N", 4])},
     )
     assert not inspect_model(data).batch
+
+
+def embedded(*after: NodeProto) -> bytes:
+    """Return a model that looks up the embeddings `e` of tokens, and goes on from there."""
+    table = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    return model(
+        [helper.make_node("Gather", ["table", "ids"], ["e"]), *after],
+        {"ids": (TensorProto.INT64, ["batch", "length"])},
+        {"y": (FLOAT, ["batch", "length", 8])},
+        {"table": table},
+    )
+
+
+def test_tokens_quantised_by_the_range_of_a_batch_are_no_batch() -> None:
+    data = embedded(
+        helper.make_node("DynamicQuantizeLinear", ["e"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    )
+    assert not inspect_model(data).batch
+
+
+def test_tokens_that_see_the_mean_of_a_batch_are_no_batch() -> None:
+    data = embedded(
+        helper.make_node("ReduceMean", ["e"], ["mean"], axes=[0]),
+        helper.make_node("Sub", ["e", "mean"], ["y"]),
+    )
+    assert not inspect_model(data).batch
+
+
+def test_a_model_that_refuses_the_unlike_rows_may_still_batch() -> None:
+    """Its table ends before the sum of three ones, so that pair tells nothing."""
+    data = model(
+        [
+            helper.make_node("Add", ["ids", "kinds"], ["both"]),
+            helper.make_node("Add", ["both", "places"], ["sums"]),
+            helper.make_node("Gather", ["table", "sums"], ["y"]),
+        ],
+        {name: (TensorProto.INT64, ["batch"]) for name in ("ids", "kinds", "places")},
+        {"y": (FLOAT, ["batch", 8])},
+        {"table": np.ones((3, 8), np.float32)},
+    )
+    assert inspect_model(data).batch
 
 
 def test_differently_named_first_sizes_are_no_batch() -> None:
