@@ -15,9 +15,9 @@ import numpy as np
 from meshnode.errors import ModelFailed, ModuleFailed, UnreadableModel
 from meshnode.modules.manifest import DIMENSION_MAX, SelfTest, TensorSpec
 from meshnode.runtime import ort, providers
-from meshnode.runtime.onnx_proto import check_model
+from meshnode.runtime.onnx_proto import OnnxScan, check_model
 from meshnode.runtime.self_test import close
-from meshnode.runtime.sessions import ModelSession, ModelTensor
+from meshnode.runtime.sessions import ModelSession, ModelTensor, Shape
 from meshnode.runtime.ticker import Ticker
 from meshnode.wire.limits import BODY_BYTES_MAX, KIB, RANK_MAX, TENSORS_MAX
 
@@ -58,10 +58,11 @@ def inspect_model(model: Path | bytes) -> OnnxFacts:
         session = _open(data, Path(empty))
         _check_counts(session)
         trial = _Trial(session)
-        inputs = tuple(_spec(t, None) for t in session.inputs)
+        seen = trial.shapes()
+        _check_ranks(scan, session, tried=bool(seen))
+        inputs = tuple(map(_spec, session.inputs))
         outputs = tuple(
-            _spec(t, None if trial.answers is None else trial.answers[i].ndim)
-            for i, t in enumerate(session.outputs)
+            _spec(t, [shapes[i] for shapes in seen]) for i, t in enumerate(session.outputs)
         )
         return OnnxFacts(
             inputs=inputs,
@@ -100,11 +101,27 @@ def _check_counts(session: ModelSession) -> None:
             raise UnreadableModel(f"'{tensor.name}' has a shape that is too large: {tensor.shape}")
 
 
-def _spec(tensor: ModelTensor, rank: int | None) -> TensorSpec:
-    """Return the manifest's form; an output whose shape the model does not know has `rank`."""
+def _check_ranks(scan: OnnxScan, session: ModelSession, *, tried: bool) -> None:
+    """Refuse what onnxruntime shows as a scalar only because nobody knows how many axes it has."""
+    unknown = scan.unranked_inputs if tried else scan.unranked_inputs | scan.unranked_outputs
+    for tensor in (*session.inputs, *session.outputs):
+        if not tensor.shape and tensor.name in unknown:
+            raise UnreadableModel(
+                f"the model does not say how many axes '{tensor.name}' has",
+                try_="export it with the shapes of its inputs and outputs; sizes may stay open",
+            )
+
+
+def _spec(tensor: ModelTensor, seen: Sequence[Shape] = ()) -> TensorSpec:
+    """Return the manifest's form; what runs have shown counts, not what the model says of it.
+
+    A size that a tool wrote down when it exported the model need not hold for other inputs.
+    """
     shape = tuple(d if isinstance(d, int) and d >= 0 else -1 for d in tensor.shape)
-    if rank is not None and rank != len(shape):
-        shape = (-1,) * rank
+    for found in seen:
+        if len(found) != len(shape):
+            shape = (-1,) * len(found)
+        shape = tuple(d if d == size else -1 for d, size in zip(shape, found, strict=True))
     return TensorSpec(name=tensor.name, dtype=tensor.dtype, shape=shape)
 
 
@@ -126,6 +143,14 @@ class _Trial:
             self.answers = self._run(self.inputs)
             if self.answers is not None:
                 break
+
+    def shapes(self) -> list[list[Shape]]:
+        """Return the outputs' shapes by run: of one row, and of two if the model takes them."""
+        if self.answers is None:
+            return []
+        two = [self._made_up(t, i, SEED, rows=2) for i, t in enumerate(self._session.inputs)]
+        runs = (self.answers, self._run(two))
+        return [[a.shape for a in answers] for answers in runs if answers is not None]
 
     def batches(self) -> bool:
         """Return whether two rows together give what each gives alone."""

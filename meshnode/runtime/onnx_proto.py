@@ -25,6 +25,8 @@ _CHILDREN: dict[int, dict[int, int]] = {
     _TRAINING: {1: _GRAPH, 2: _GRAPH},
 }
 _NODE_OP = 4
+_GRAPH_INPUT, _GRAPH_OUTPUT = 11, 12
+_VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE = 1, 2, 1, 2
 _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 8, 13, 14
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -38,6 +40,9 @@ class OnnxScan:
     """Of the standard domain; 0 if the file names none."""
     external: list[str] = field(default_factory=list)
     """Names of tensors whose data lie in another file."""
+    unranked_inputs: set[str] = field(default_factory=set)
+    """Of the model's graph: those that do not say how many axes they have."""
+    unranked_outputs: set[str] = field(default_factory=set)
     foreign_context: bool = False
     """A node carries or names a compiled engine (EPContext), which may be another file."""
 
@@ -87,8 +92,29 @@ class _Walker:
                 child = _CHILDREN[kind].get(number) if wire == _BYTES else None
                 if child is not None:
                     self.message(child, value, stop, depth + 1)
+                elif kind == _GRAPH and depth == 1 and wire == _BYTES:
+                    self._value(number, value, stop)
                 elif kind == _NODE and number == _NODE_OP and wire == _BYTES:
                     self._scan.foreign_context |= self._text(value, stop) == "EPContext"
+
+    def _value(self, number: int, start: int, end: int) -> None:
+        """Note an input or output of the model whose type has no shape; a scalar's is empty."""
+        if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT):
+            return
+        name, ranked = "", False
+        for part, wire, value, stop in self._read(start, end):
+            if part == _VALUE_NAME and wire == _BYTES:
+                name = self._text(value, stop)
+            elif part == _VALUE_TYPE and wire == _BYTES:
+                ranked |= any(
+                    inner == _TENSOR_SHAPE
+                    for outer, kind, at, until in self._read(value, stop)
+                    if outer == _TYPE_TENSOR and kind == _BYTES
+                    for inner, *_ in self._read(at, until)
+                )
+        if not ranked:
+            scan = self._scan
+            (scan.unranked_inputs if number == _GRAPH_INPUT else scan.unranked_outputs).add(name)
 
     def _tensor(self, start: int, end: int) -> None:
         name, outside = "", False

@@ -125,6 +125,51 @@ def test_a_convolution_gets_an_input_large_enough() -> None:
     assert facts.self_test is None  # two open sizes that are not 1 cannot be told from a buffer
 
 
+def test_an_output_size_that_does_not_hold_is_open() -> None:
+    """Detectors are exported for one size of image; what they say of others is wrong."""
+    data = model(
+        [helper.make_node("Transpose", ["x"], ["y"])],
+        {"x": (FLOAT, ["height", 3])},
+        {"y": (FLOAT, [3, 12800])},
+    )
+    assert [str(t) for t in inspect_model(data).outputs] == ["y float32[3,?]"]
+
+
+def test_an_output_with_more_rows_than_its_model_says_is_open() -> None:
+    data = model(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        {"x": (FLOAT, ["N", 4])},
+        {"y": (FLOAT, [1, 4])},
+    )
+    facts = inspect_model(data)
+    assert [str(t) for t in facts.outputs] == ["y float32[?,4]"]
+    assert not facts.batch
+
+
+def test_a_rank_that_nobody_knows_is_refused() -> None:
+    unranked = model(
+        [helper.make_node("Neg", ["x"], ["y"])], {"x": (FLOAT, None)}, {"y": (FLOAT, None)}
+    )
+    with pytest.raises(UnreadableModel, match="how many axes 'x' has"):
+        inspect_model(unranked)
+    reshaped = model(
+        [helper.make_node("Reshape", ["x", "to"], ["y"])],
+        {"x": (FLOAT, [5, 7]), "to": (TensorProto.INT64, ["rank"])},
+        {"y": (FLOAT, None)},
+    )
+    with pytest.raises(UnreadableModel, match="how many axes 'y' has"):
+        inspect_model(reshaped)
+
+
+def test_a_rank_that_the_trial_shows_is_taken() -> None:
+    data = model(
+        [helper.make_node("Reshape", ["x", "to"], ["y"])],
+        {"x": (FLOAT, ["N"]), "to": (TensorProto.INT64, ["rank"])},
+        {"y": (FLOAT, None)},
+    )
+    assert [str(t) for t in inspect_model(data).outputs] == ["y float32[?]"]
+
+
 def test_random_models_have_no_self_test() -> None:
     data = model(
         [
