@@ -174,16 +174,21 @@ class Batches:
             self._tell(group, answers, outcomes, audience, last=final and not todo and not suspects)
         for item in suspects:
             for each in self._still_wanted([item], outcomes, audience):
-                self._tell([each], [self.run_one(each)], outcomes, audience, last=final)
+                self._tell(
+                    [each], [self.run_alone(each.arrays, each.rows)], outcomes, audience, last=final
+                )
         self._note_size(items, None if blamed else too_large)
 
-    def run_one(self, item: Item) -> Outcome:
+    def run_alone(self, arrays: Arrays, rows: int) -> Outcome:
         """Answer one request within its full time."""
+        started = perf_counter()
         try:
-            return self._together([item], self._run_ms)[0]
+            answer = self._call(arrays, rows, self._run_ms)
         except MeshnodeError as error:
             self.failed = True
             return error
+        self._pace.learn(rows, perf_counter() - started)
+        return answer
 
     def _together(self, items: Sequence[Item], limit_ms: int) -> list[dict[str, np.ndarray]]:
         """Run requests in one call, stacked along axis 0, and cut the answers apart."""

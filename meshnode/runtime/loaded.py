@@ -27,7 +27,7 @@ from meshnode.runtime.sandbox import CompiledGuest, Sandbox
 from meshnode.runtime.self_test import check_self_tests
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
-from meshnode.runtime.stack import with_room
+from meshnode.runtime.stack import has_room, with_room
 from meshnode.runtime.tensors import Arrays
 from meshnode.runtime.ticker import Ticker
 from meshnode.runtime.wasi_stdio import Stdio
@@ -148,6 +148,8 @@ class LoadedModule:
         """
         if self._closed:
             raise ValueError("the module was closed")
+        if has_room():
+            return self._run(requests, sources, audience or _NOBODY)
         return with_room(lambda: self._run(requests, sources, audience or _NOBODY))
 
     def _run(
@@ -156,8 +158,10 @@ class LoadedModule:
         started = perf_counter()
         model_s = self._model_s
         self._batches.failed = False
+        outcomes: list[Outcome]
         if len(requests) == 1:
-            self._serve("" if sources is None else sources[0])
+            if not self.stateless:
+                self._serve("" if sources is None else sources[0])
             outcomes = [self._run_alone(requests[0])]
         else:
             outcomes = [ModuleFailed("not run")] * len(requests)
@@ -166,8 +170,8 @@ class LoadedModule:
                 self._serve(source)
                 final = number == len(groups)
                 self._batches.run(group, outcomes, audience, final=final)
-        run_us = round((perf_counter() - started) * 1e6)
-        model_us = round((self._model_s - model_s) * 1e6)
+        run_us = int((perf_counter() - started) * 1e6)
+        model_us = int((self._model_s - model_s) * 1e6)
         return RunResult(outcomes, run_us, model_us, self._batches.failed)
 
     def close(self) -> None:
@@ -211,12 +215,13 @@ class LoadedModule:
             rows = self._check.rows(arrays)
         except MeshnodeError as error:
             return error
-        return self._batches.run_one(Item(0, arrays, rows))
+        return self._batches.run_alone(arrays, rows)
 
     def _call(self, arrays: Arrays, rows: int, limit_ms: int) -> dict[str, np.ndarray]:
         abi = self._abi or self._live()
-        if self._sandbox is not None:
-            self._sandbox.allow(limit_ms)
+        box = self._sandbox
+        if box is not None and box.limits.run_ms != limit_ms:
+            box.allow(limit_ms)
         try:
             answers = abi.run([arrays[name] for name in self._names], rows)
         finally:

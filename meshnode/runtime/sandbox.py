@@ -120,9 +120,8 @@ class Sandbox:
 
     def allow(self, run_ms: int) -> None:
         """Give each call from now on this much time."""
-        if run_ms != self.limits.run_ms:
-            self.limits = replace(self.limits, run_ms=run_ms)
-            self._run_s = run_ms / 1000
+        self.limits = replace(self.limits, run_ms=run_ms)
+        self._run_s = run_ms / 1000
 
     def failure(self, name: str, status: int) -> MeshnodeError:
         """Return the error for a guest that returned a status: its cause, if we know it."""

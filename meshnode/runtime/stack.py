@@ -26,11 +26,16 @@ _making = threading.Lock()
 
 def with_room(work: Callable[[], T]) -> T:
     """Return what `work` returns, having done it on a thread with stack enough for a guest."""
+    return work() if has_room() else _elsewhere(work)
+
+
+def has_room() -> bool:
+    """Return whether this thread has stack enough for a guest."""
     enough: bool | None = getattr(_known, "enough", None)
     if enough is None:
         size = thread_bytes()
         enough = _known.enough = size is None or size >= STACK_BYTES_MIN
-    return work() if enough else _elsewhere(work)
+    return enough
 
 
 def thread_bytes() -> int | None:
