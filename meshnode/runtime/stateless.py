@@ -1,15 +1,10 @@
 """Guests that are known to keep nothing of a request: they need no fresh instance for a new source.
 
-Known by what they do, not by what they say: the code (every section but the custom ones) must be
-that of a guest shipped here, byte for byte. A module packed around another build of it is treated
-as a stranger's, which costs it instances and nothing else.
+Known by what they do, not by what they say: only guests that come with meshnode (`shipped`).
 """
 
-from functools import cache
-from hashlib import sha256
-
-from meshnode.assets import asset
-from meshnode.runtime.preflight import Guest, read_guest
+from meshnode.runtime.preflight import Guest
+from meshnode.runtime.shipped import shipped_as
 
 STATELESS = {
     "onnx-runner": "passes the host's records on to one model; writes nothing after `init`",
@@ -21,11 +16,4 @@ STATELESS = {
 
 def keeps_nothing(guest: Guest) -> bool:
     """Return whether the guest is one of `STATELESS`."""
-    return sha256(guest.wasm).digest() in _known()
-
-
-@cache
-def _known() -> frozenset[bytes]:
-    return frozenset(
-        sha256(read_guest(asset(f"{name}.wasm").read_bytes()).wasm).digest() for name in STATELESS
-    )
+    return shipped_as(guest) in STATELESS
