@@ -1,10 +1,8 @@
 """A lane without a node around it: real module, real thread, callers that are tasks beside it."""
 
 import statistics
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -24,6 +22,7 @@ from meshnode.runtime.onnx_file import inspect_model
 from meshnode.runtime.providers import detect_caps
 from meshnode.runtime.runtime import LoadedModule, Runtime
 from meshnode.runtime.settings import RuntimeSettings
+from tests.scratch import scratch
 
 Inputs = Mapping[str, np.ndarray]
 SLICES = 8
@@ -31,7 +30,7 @@ SLICES = 8
 
 def new_runtime() -> Runtime:
     """Return a runtime whose cache is its own."""
-    cache = Path(tempfile.mkdtemp(prefix="meshnode-bench-"))
+    cache = scratch("bench")
     return Runtime(RuntimeSettings(), cache_dir=cache, mac_key=b"k" * 32, caps=detect_caps())
 
 

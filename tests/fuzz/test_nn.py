@@ -6,8 +6,6 @@ that exist and that do not. What lies in memory is random too, since records are
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 from hypothesis import given, settings
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from meshnode.errors import MeshnodeError
 from meshnode.runtime.abi import IMPORTS, NN_MODULE, PAGE_BYTES
 from meshnode.runtime.sessions import SessionCache, Sessions
+from tests.scratch import scratch
 from tests.unit.runtime.nn_support import Nn, loaded_by, sessions, two_inputs
 from tests.unit.runtime.nn_support import cache as session_cache
 from tests.unit.runtime.support import dense
@@ -31,12 +30,12 @@ NUMBER = st.one_of(st.sampled_from(EDGES), st.integers(0, 2**32 - 1))
 
 @cache
 def models() -> Sessions:
-    return sessions(Path(mkdtemp()), model=dense(), scaled=two_inputs())
+    return sessions(scratch("fuzz"), model=dense(), scaled=two_inputs())
 
 
 @cache
 def opened() -> SessionCache:
-    return session_cache(Path(mkdtemp()))
+    return session_cache(scratch("fuzz"))
 
 
 @st.composite

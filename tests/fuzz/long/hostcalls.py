@@ -7,10 +7,8 @@ shows in that the process lives.
 """
 
 import logging
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -26,6 +24,7 @@ from meshnode.runtime.sessions import ModelSession, SessionCache, Sessions
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
 from tests.fuzz.long.mutate import EDGES
+from tests.scratch import scratch
 from tests.unit.runtime.support import (
     ALL,
     compiled,
@@ -87,7 +86,7 @@ class Fuzzer:
         log.setLevel(logging.DEBUG)
         log.propagate = False
         log.addHandler(logging.NullHandler())
-        folder = Path(tempfile.mkdtemp(prefix="meshnode-fuzz-"))
+        folder = scratch("fuzz")
         cache = SessionCache(
             RuntimeSettings(model_threads=1), engine()[1], caps=ALL, empty_dir=folder / "empty"
         )

@@ -6,9 +6,7 @@ bring. Asserted: only errnos come back and only MeshnodeError is raised; nothing
 memory changes but the results of a success; handles are never used again; quotas hold.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -27,6 +25,7 @@ from meshnode.wire.limits import MIB
 from tests.fuzz.long.hostcalls import ERRNOS, empty, mixed, packed, spoiled
 from tests.fuzz.long.mutate import EDGES, mutated
 from tests.fuzz.long.ranges import changed_outside
+from tests.scratch import scratch
 from tests.unit.runtime.nn_support import typed
 from tests.unit.runtime.support import ALL, compiled, dense, engine, manifest, ref, seed_guest
 
@@ -50,7 +49,7 @@ class Fuzzer:
     block = 1_000
 
     def __init__(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="meshnode-fuzz-"))
+        folder = scratch("fuzz")
         self._cache = SessionCache(
             RuntimeSettings(model_threads=1), engine()[1], caps=ALL, empty_dir=folder / "empty"
         )
