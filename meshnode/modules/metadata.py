@@ -32,7 +32,7 @@ from meshnode.modules.manifest import (
     TensorSpec,
     item_bytes,
 )
-from meshnode.modules.names import NAME, VERSION, VERSION_CHARS_MAX
+from meshnode.modules.names import MODEL_NAME, NAME, VERSION, VERSION_CHARS_MAX
 from meshnode.wire import cbor
 from meshnode.wire.arrays import holdable
 from meshnode.wire.limits import (
@@ -157,7 +157,7 @@ def _caps(fields: Fields, key: str) -> Caps:
 def _models(fields: Fields) -> tuple[ModelRef, ...]:
     found = tuple(
         ModelRef(
-            name=entry.pattern("name", NAME, "a name like 'model'", NAME_CHARS_MAX),
+            name=entry.pattern("name", MODEL_NAME, "a name like 'model'", NAME_CHARS_MAX),
             sha256=ContentHash(entry.octets("sha256", sizes=(32,))),
             size=entry.integer("size", 1, BLOB_BYTES_MAX),
             embedded=entry.boolean("embedded"),
@@ -165,7 +165,7 @@ def _models(fields: Fields) -> tuple[ModelRef, ...]:
         )
         for entry in fields.maps("models", _MODEL_KEYS, count_max=MODELS_MAX)
     )
-    if len({m.name for m in found}) != len(found):
+    if len({m.name.lower() for m in found}) != len(found):
         raise fields.wrong("models", "has two models of one name")
     return found
 

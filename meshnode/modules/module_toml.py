@@ -26,7 +26,7 @@ from meshnode.modules.manifest import (
     SelfTest,
     TensorSpec,
 )
-from meshnode.modules.names import NAME, VERSION_CHARS_MAX
+from meshnode.modules.names import MODEL_NAME, VERSION_CHARS_MAX
 from meshnode.wire.arrays import DTYPES, from_lists
 from meshnode.wire.cbor import Plain
 from meshnode.wire.limits import MIB, NAME_CHARS_MAX, RANK_MAX, TENSOR_NAME_CHARS_MAX, TENSORS_MAX
@@ -162,8 +162,8 @@ def _model_files(fields: Fields, caps: Caps) -> dict[str, str]:
     if not fields.has("models"):
         return files
     for entry in fields.maps("models", ("name", "file"), count_max=MODELS_MAX):
-        name = entry.pattern("name", NAME, "a name like 'model'", NAME_CHARS_MAX)
-        if name in files:
+        name = entry.pattern("name", MODEL_NAME, "a name like 'model'", NAME_CHARS_MAX)
+        if name.lower() in map(str.lower, files):
             raise entry.wrong("name", f"there are two models '{name}'")
         files[name] = entry.text("file", chars_min=1, chars_max=_PATH_CHARS_MAX)
     if files and not caps & Caps.NN:

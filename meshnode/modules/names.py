@@ -15,7 +15,11 @@ from meshnode.errors import UsageError
 from meshnode.wire.limits import NAME_CHARS_MAX
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-"""A module's, model's or label's name: short, and the same on every file system and in URLs."""
+"""A module's or label's name: short, and the same on every file system and in URLs."""
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""A model's name within its module. Guests written for other runtimes ask for names of their own
+choice, capital letters included; two that differ in nothing else are still refused."""
 
 VERSION_CHARS_MAX = 64
 _NUMBER = r"(?:0|[1-9]\d{0,9})"

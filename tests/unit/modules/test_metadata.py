@@ -25,6 +25,11 @@ def test_a_manifest_comes_back_and_has_one_encoding() -> None:
     assert encode(decode(data)) == data
 
 
+def test_a_models_name_may_have_capital_letters() -> None:
+    manifest = replace(WITH_MODEL, models=(replace(MODEL, name="MobileNet_v2.0"),))
+    assert decode(encode(manifest)) == manifest
+
+
 def test_the_order_of_labels_does_not_change_the_bytes() -> None:
     one = replace(MANIFEST, labels={"a": "1", "b": "2"})
     other = replace(MANIFEST, labels={"b": "2", "a": "1"})
@@ -56,7 +61,8 @@ def test_the_order_of_labels_does_not_change_the_bytes() -> None:
         (replace(MANIFEST, limits=Limits(output_bytes=(64 << 20) + 1)), "limits.output_bytes"),
         (replace(MANIFEST, models=(MODEL,)), "models: .* needs the capability nn"),
         (replace(WITH_MODEL, models=(MODEL, MODEL)), "models: has two"),
-        (replace(WITH_MODEL, models=(replace(MODEL, name="A"),)), r"models\[0\].name"),
+        (replace(WITH_MODEL, models=(replace(MODEL, name="a b"),)), r"models\[0\].name"),
+        (replace(WITH_MODEL, models=(MODEL, replace(MODEL, name="Model"))), "models: has two"),
         (replace(WITH_MODEL, models=(replace(MODEL, sha256=ContentHash(b"")),)), "sha256: has 0"),
         (replace(WITH_MODEL, models=(replace(MODEL, size=0),)), r"models\[0\].size"),
         (replace(WITH_MODEL, models=(replace(MODEL, root=b"1"),)), r"models\[0\].root"),
