@@ -20,7 +20,12 @@ class InputCheck:
     def rows(self, arrays: Arrays) -> int:
         """Return the rows of a request, or raise InputError saying what is wrong with it."""
         # Only names, dtypes and shapes are looked at, so they are all there is to remember.
-        key = tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
+        key: object
+        if len(arrays) == 1:  # most have one
+            ((name, a),) = arrays.items()
+            key = (name, a.dtype, a.shape)
+        else:
+            key = tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
         rows = self._accepted.get(key)
         if rows is None:
             heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]

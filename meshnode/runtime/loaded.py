@@ -156,7 +156,7 @@ class LoadedModule:
         self, requests: Sequence[Arrays], sources: Sequence[str] | None, audience: Audience
     ) -> RunResult:
         started = perf_counter()
-        model_s = self._model_s
+        model_s = 0.0 if self._hal is None else self._hal.model_s
         self._batches.failed = False
         outcomes: list[Outcome]
         if len(requests) == 1:
@@ -223,7 +223,7 @@ class LoadedModule:
         if box is not None and box.limits.run_ms != limit_ms:
             box.allow(limit_ms)
         try:
-            answers = abi.run([arrays[name] for name in self._names], rows)
+            answers = abi.run([*map(arrays.__getitem__, self._names)], rows)
         finally:
             if self._sandbox is not None and not self._sandbox.alive:
                 self._drop()
