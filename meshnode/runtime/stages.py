@@ -65,7 +65,7 @@ def cold_start(
     engine = make_engine()
     cache = AotCache(folder / "aot", _MAC_KEY)
     _compile(guest, stages)
-    with stages.timing("compile in a child"):
+    with stages.timing("compile as a node does"):
         Compiler(engine, settings, cache).module(guest)
     with stages.timing("load compiled"):
         Compiler(engine, settings, cache).module(guest)

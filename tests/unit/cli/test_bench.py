@@ -17,7 +17,7 @@ STAGES = (
     "verify signature",
     "preflight",
     "compile",
-    "compile in a child",
+    "compile as a node does",
     "load compiled",
     "open models",
     "start",

@@ -19,7 +19,7 @@ def test_every_stage_of_a_cold_start_is_timed(tmp_path: Path) -> None:
     assert list(stages.ms) == [
         "preflight",
         "compile",
-        "compile in a child",
+        "compile as a node does",
         "load compiled",
         "start",
         "init",
