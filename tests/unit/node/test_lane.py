@@ -88,12 +88,14 @@ async def test_a_request_is_answered_with_where_its_time_went(runtime: Runtime) 
 async def test_what_gathers_runs_together_and_each_gets_its_own(runtime: Runtime) -> None:
     outcomes: dict[float, object] = {}
     async with lane_of(runtime, dist("echo"), ECHO, slowdown=3.0) as lane:
+        largest = 0
         for _ in range(4):
             async with trio.open_nursery() as callers:
                 for value in range(12):
                     callers.start_soon(ask, lane, float(value), outcomes)
             assert {v: o[0] for v, o in outcomes.items()} == {float(v): float(v) for v in range(12)}  # type: ignore[index]
-        assert max(o[1] for o in outcomes.values()) > 1  # type: ignore[index]
+            largest = max(largest, *(o[1] for o in outcomes.values()))  # type: ignore[index]
+        assert largest > 1, "sizes are tried, whatever is found to pay in the end"
 
 
 # Echoes its input and traps if 13 is anywhere in it.
