@@ -1,1 +1,1 @@
-"""Greedy batching for one module: what is queued when the lane is free runs together. Floor 2."""
+"""Which requests of one module run together: as many as wait and were measured to pay. Floor 2."""

@@ -122,7 +122,11 @@ def _signers(
     candidates = tuple(dict.fromkeys((*named, *keys)))
     found = tuple(key for key in candidates if any(_signed_by(key, s) for s in sets))
     if not found or (named and found[0] != head.publisher):
-        raise BadSignature("the signature of the module does not hold", because=[_why(sets, named)])
+        raise BadSignature(
+            "the signature of the module does not hold",
+            because=[_why(sets, named)],
+            try_="get the file from its publisher again, or pack and sign it again",
+        )
     return found
 
 

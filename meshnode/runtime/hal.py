@@ -82,15 +82,6 @@ class Hal:
         """None unless the guest imports WASI."""
 
     @property
-    def model_us(self) -> int:
-        """The same in microseconds."""
-        return round(self.model_s * 1e6)
-
-    @model_us.setter
-    def model_us(self, value: int) -> None:
-        self.model_s = value / 1e6
-
-    @property
     def exit_status(self) -> int | None:
         """What a guest with WASI ended itself with; None if it did not."""
         return self._stdio.exit_status

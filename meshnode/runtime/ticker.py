@@ -10,7 +10,6 @@ a guest is not guilty of time in which nothing ran.
 
 import threading
 from collections.abc import Callable
-from itertools import count
 from math import ceil, inf
 from time import perf_counter, process_time
 from weakref import WeakSet
@@ -51,7 +50,7 @@ class RunClock:
 
 
 class Alarm:
-    """Something to be stopped at a deadline, again and again: cheaper than to be watched anew.
+    """Something to be stopped at a deadline, again and again: made once, set for each run.
 
     Whoever runs sets `deadline`, and `inf` when it has ended. If by then `Ticker.now()` has passed
     the deadline, the alarm may be rung still, from the ticking thread, and is not to be used again;
@@ -84,8 +83,6 @@ class Ticker:
         self._done = 0
         """Ticks made since `_started`."""
         self._thread: threading.Thread | None = None
-        self._keys = count()
-        self._watched: dict[int, tuple[float, Callable[[], None]]] = {}
         self._alarms: WeakSet[Alarm] = WeakSet()
 
     def now(self) -> float:
@@ -125,19 +122,6 @@ class Ticker:
         """It has ended."""
         self._running.pop()
 
-    def watch(self, deadline: float, stop: Callable[[], None]) -> int:
-        """Call `stop` from the ticking thread once `now()` passes `deadline`.
-
-        Only between `enter` and `leave`. Returns the key for `unwatch`.
-        """
-        key = next(self._keys)
-        self._watched[key] = (deadline, stop)
-        return key
-
-    def unwatch(self, key: int) -> None:
-        """It ended in time, or was stopped."""
-        self._watched.pop(key, None)
-
     def add(self, alarm: Alarm) -> None:
         """Ring this alarm when its deadline passes, as long as somebody else keeps it."""
         with self._lock:
@@ -164,9 +148,6 @@ class Ticker:
             for _ in range(due - self._done):
                 self._advance()
             self._done = due
-            for deadline, stop in list(self._watched.values()):
-                if now >= deadline:
-                    stop()
             with self._lock:
                 next_at = min(self._ring(now), self._started + (due + 1) * self._tick_s)
                 if self._running:

@@ -6,7 +6,6 @@ reason, and errno 1 has changed nothing in the guest's memory. That no byte outs
 shows in that the process lives.
 """
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -24,6 +23,7 @@ from meshnode.runtime.sessions import ModelSession, SessionCache, Sessions
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import MIB
 from tests.fuzz.long.mutate import EDGES
+from tests.fuzz.long.quiet import quiet_guests
 from tests.scratch import scratch
 from tests.unit.runtime.support import (
     ALL,
@@ -82,10 +82,7 @@ class Fuzzer:
     block = 5_000
 
     def __init__(self) -> None:
-        log = logging.getLogger("meshnode.guest")
-        log.setLevel(logging.DEBUG)
-        log.propagate = False
-        log.addHandler(logging.NullHandler())
+        quiet_guests()
         folder = scratch("fuzz")
         cache = SessionCache(
             RuntimeSettings(model_threads=1), engine()[1], caps=ALL, empty_dir=folder / "empty"

@@ -6,7 +6,6 @@ Asserted: only errnos come back, no call needed the guard, nothing in memory cha
 is to write, stdout stays within its limit, and `proc_exit` and `proc_raise` alone end the guest.
 """
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -24,6 +23,7 @@ from meshnode.runtime.wasi_stdio import Stdio
 from meshnode.wire.limits import MIB
 from tests.fuzz.long.hostcalls import spoiled
 from tests.fuzz.long.mutate import EDGES
+from tests.fuzz.long.quiet import quiet_guests
 from tests.fuzz.long.ranges import changed_outside
 from tests.unit.runtime.support import ALL, compiled, engine, manifest, seed_guest
 
@@ -55,10 +55,7 @@ class Fuzzer:
     block = 5_000
 
     def __init__(self) -> None:
-        log = logging.getLogger("meshnode.guest")
-        log.setLevel(logging.DEBUG)
-        log.propagate = False
-        log.addHandler(logging.NullHandler())
+        quiet_guests()
         self._time = 0.0
         self._guest = compiled(seed_guest("i32.const 0"), manifest())
         self._box: Sandbox | None = None

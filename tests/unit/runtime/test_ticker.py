@@ -103,21 +103,6 @@ def test_an_alarm_that_nobody_keeps_is_forgotten() -> None:
     assert gone() is None
 
 
-def test_what_is_watched_is_stopped_after_its_deadline() -> None:
-    ticker = Ticker(lambda: None, tick_ms=2)
-    stopped = threading.Event()
-    ticker.enter()
-    deadline = ticker.now() + 0.02
-    key = ticker.watch(deadline, stopped.set)
-    assert stopped.wait(10)
-    assert ticker.now() >= deadline
-    ticker.unwatch(key)
-    spared = threading.Event()
-    ticker.unwatch(ticker.watch(ticker.now() + 0.01, spared.set))
-    assert not spared.wait(0.05)
-    ticker.leave()
-
-
 def test_a_freeze_of_the_process_is_nobodys_time() -> None:
     clock = RunClock()
     clock.start(100.0, 7.0)
@@ -161,13 +146,18 @@ import sys
 import threading
 from pathlib import Path
 from time import perf_counter
-from meshnode.runtime.ticker import Ticker
+from meshnode.runtime.ticker import Alarm, Ticker
+
+class Bell(Alarm):
+    def ring(self):
+        done.set()
 
 done = threading.Event()
-ticker = Ticker(lambda: None, tick_ms=5)
+ticker, bell = Ticker(lambda: None, tick_ms=5), Bell()
+ticker.add(bell)
 ticker.enter()
 wall, own = perf_counter(), ticker.now()
-ticker.watch(own + 0.2, done.set)
+bell.deadline = own + 0.2
 print("ticking", flush=True)
 assert done.wait(20)
 print(ticker.now() - own, perf_counter() - wall)
