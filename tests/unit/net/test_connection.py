@@ -264,12 +264,14 @@ async def test_a_call_that_was_never_written_says_so(
             with pytest.raises(NotCarriedOut):
                 await a.call(ASK)
 
+        stream = a._transport._stream
+        assert isinstance(stream, trio.StapledStream)
+        stream.send_stream.send_all_hook = trio.sleep_forever  # the peer takes no more
         nursery.start_soon(first)
-        while a._writer.sending_since == inf:
-            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        assert a._writer.sending_since < inf
         nursery.start_soon(second)
-        while a.calls < 2:
-            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
         a.close("test")
 
 
