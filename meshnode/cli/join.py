@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meshnode.identity.mesh import Mesh
     from meshnode.wire.messages import Admission
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 12.0
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
