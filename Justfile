@@ -35,6 +35,10 @@ check: lint test
 sim:
     python -m pytest -m "slow or not slow" tests/sim
 
+# Real nodes on hosts of their own, cut, lossy, behind NAT: minutes, needs root on Linux
+netns *args:
+    python -m pytest -m "slow or not slow" -s tests/netns {{args}}
+
 # Hostile input by the million, minutes of it: `just fuzz`, `just fuzz --count 100000 hostcalls`
 fuzz *args:
     python -m tests.fuzz.long {{args}}
