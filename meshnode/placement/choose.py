@@ -12,7 +12,7 @@ from statistics import median
 from typing import TypeAlias
 
 from meshnode.caps import Caps, lacking
-from meshnode.ids import ContentHash, NodeTag, tag_of
+from meshnode.ids import ContentHash, NodeId, NodeTag, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms, wait_ms
@@ -25,6 +25,11 @@ class Scored:
 
     candidate: Candidate
     score: Score
+
+    @property
+    def node_id(self) -> NodeId:
+        """Whose prediction it is."""
+        return self.candidate.contact.node_id
 
 
 @dataclass(frozen=True, slots=True)
