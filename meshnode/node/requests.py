@@ -24,6 +24,7 @@ from meshnode.errors import (
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
+from meshnode.node.course import Course
 from meshnode.node.local import Local
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
@@ -33,8 +34,6 @@ from meshnode.wire.messages import LoadRecord, Predict, Prediction
 _log = logging.getLogger(__name__)
 LATE_S = 1.0
 """A connection's own limit lies so far behind the deadline, which is kept by `place`."""
-ATTEMPTS_MAX = 5
-"""A request meets this many nodes at most; each failure excludes its node for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +111,24 @@ class Requests:
     async def _place(self, request: Predict, manifest: Manifest, attempts: list[Attempt]) -> Placed:
         deadline = trio.current_effective_deadline()
         payload = sum(t.size for t in request.tensors)
-        tried: set[NodeId] = set()
+        course = Course()
         last: MeshnodeError | None = None
         while True:
             decision = self._view.decide(
-                request.module, manifest, payload=payload, source=request.source, without=tried
+                request.module,
+                manifest,
+                payload=payload,
+                source=request.source,
+                without=course.avoided,
             )
-            if not decision.ranked or len(attempts) == ATTEMPTS_MAX:
+            if not decision.ranked or course.is_over:
                 raise _nobody(decision, attempts, last)
-            best = decision.ranked[0]
-            others = partial(self._others, request, manifest, {*tried, _id(best)})
+            best, second_ms = course.next(decision)
+            offered = replace(request, terms=course.terms(second_ms))
+            others = partial(self._others, request, manifest, {*course.avoided, best.node_id})
             started = trio.current_time()
             try:
-                prediction = await self._run_at(best, request, deadline, others)
+                prediction = await self._run_at(best, offered, deadline, others)
             except trio.Cancelled:
                 attempts.append(_attempt(best, started, "no answer yet"))
                 raise
@@ -134,7 +138,7 @@ class Requests:
                 if not error.retry_elsewhere:
                     raise
                 last = error
-                tried.add(best.candidate.contact.node_id)
+                course.failed(best.node_id, error)
                 continue
             attempts.append(_attempt(best, started, "ok"))
             return Placed(prediction, attempts, decision)

@@ -12,6 +12,7 @@ from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, Reque
 from meshnode.wire.tensor import Body as Body
 from meshnode.wire.tensor import Buffer as Buffer
 from meshnode.wire.tensor import TensorHeader as TensorHeader
+from meshnode.wire.terms import NO_TERMS, Terms
 
 NOBODY = NodeTag(bytes(8))
 """Where a tag must stand and there is no node to name."""
@@ -171,6 +172,7 @@ class Predict:
     """Who produced the input (a camera id); placement may keep a source on one node."""
     budget_ms: int
     hops_left: int
+    terms: Terms = NO_TERMS
     tensors: tuple[TensorHeader, ...]
     body: Body = ()
 
@@ -213,6 +215,8 @@ class Failure:
     because: tuple[str, ...] = ()
     try_: str = ""
     load: LoadRecord | None = None
+    instead: NodeTag | None = None
+    """The idle node that asked for this work: send it there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from meshnode.wire.schema import (
     exactly,
 )
 from meshnode.wire.tensor import TensorHeader
+from meshnode.wire.terms import REFUSALS_MAX, Terms
 
 HASH_BYTES = 32
 STATE_MAX = 3
@@ -104,6 +105,13 @@ TENSOR = Record(
     size=Uint(limits.BODY_BYTES_MAX),
 )
 TENSORS = ListOf(TENSOR, limits.TENSORS_MAX)
+TERMS = Record(
+    Terms,
+    alternative=U32,
+    refusals=Uint(REFUSALS_MAX),
+    cold_refusals=Uint(REFUSALS_MAX),
+    moved=Flag(),
+)
 TIMING = Record(messages.Timing, queue_us=U64, cold_us=U64, run_us=U64, model_us=U64)
 CATALOG_ENTRY = Record(
     messages.CatalogEntry,
@@ -175,6 +183,7 @@ CALLS: dict[int, Call] = {
             source=Words(limits.NAME_CHARS_MAX),
             budget_ms=U32,
             hops_left=Uint(limits.FORWARD_HOPS_MAX),
+            terms=TERMS,
             tensors=TENSORS,
         ),
         limits.BODY_BYTES_MAX,
@@ -202,6 +211,7 @@ CALLS: dict[int, Call] = {
         because=LinesOf(limits.REASONS_MAX, limits.REASON_CHARS_MAX),
         try_=Words(limits.TEXT_CHARS_MAX),
         load=OptionalOf(LOAD),
+        instead=OptionalOf(TAG),
     ),
     4: _call(messages.Describe, module=ID),
     5: Call(
