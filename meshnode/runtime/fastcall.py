@@ -21,15 +21,13 @@ from ctypes import (
     addressof,
     c_double,
     c_float,
-    c_int32,
-    c_int64,
     c_ubyte,
     c_uint32,
     c_uint64,
     c_void_p,
 )
 from struct import Struct
-from struct import error as StructError
+from typing import Literal
 
 from wasmtime import Engine, FuncType, Global, Linker, Module, Store, Trap, ValType
 from wasmtime import _ffi as ffi
@@ -46,6 +44,7 @@ from meshnode.runtime.binding import (
     HostCall,
     HostImport,
     ImportKey,
+    Prepared,
     stopped,
 )
 from meshnode.runtime.guest_memory import GuestMemory, NoMemory
@@ -65,6 +64,8 @@ _RESULTS: dict[int, type[_Slots]] = {
     F64: c_double * 1,
 }
 """Where a result is written; an integer wraps to its width."""
+_READ: dict[bytes, Literal["", "i", "q"]] = {b"": "", bytes((I32,)): "i", bytes((I64,)): "q"}
+"""How an export's result is read from the first slot; not at all if it has none."""
 _MASKS = {I32: U32_MASK, I64: (1 << 64) - 1}
 
 
@@ -183,22 +184,32 @@ class FastInstance:
 
     def call(self, name: str, *args: int, ticks: int) -> int:
         """See `Instance`."""
+        return self.prepare(name, *args)(ticks)
+
+    def prepare(self, name: str, *args: int) -> Prepared:
+        """See `Instance`."""
         export = self._found.get(name) or self._find(name)
-        try:
-            export.pack(export.slots, 0, *args)
-        except StructError:  # a negative number, or one that is too large: it wraps
-            export.pack_wrapped(args)
-        c.set_deadline(self._context, ticks)
-        outer, _here.instance = _here.instance, self
-        try:
-            error = c.call(
-                self._context, export.function_at, export.slots_at, export.count, self._trap_at
-            )
-        finally:
-            _here.instance = outer
-        if error or self._trap.value:
-            raise self._ended(error)
-        return export.result.value if export.has_result else 0
+        slots, packed, result = export.slots, export.packed(args), export.result
+        context, trap, here = self._context, self._trap, _here
+        given = c.ready(context, export.function_at, export.slots_at, export.count, self._trap_at)
+        run, set_deadline = c.call, c.set_deadline
+
+        def call(ticks: int | None) -> int:
+            assert self._context, "the instance was closed"
+            if ticks is not None:
+                set_deadline(context, ticks)
+            slots[:] = packed
+            outer = here.instance
+            here.instance = self
+            try:
+                error = run(*given)
+            finally:
+                here.instance = outer
+            if error or trap.value:
+                raise self._ended(error)
+            return result[0] if result is not None else 0
+
+        return call
 
     def was_refused_memory(self) -> bool:
         """See `Instance`."""
@@ -265,30 +276,28 @@ class _Shape:
         self.layout = _layout(signature.params)
         self.masks = [_MASKS[t] for t in signature.params]
         self.count = max(len(signature.params), len(signature.results), 1)
-        self.result = {b"": None, bytes((I32,)): c_int32, bytes((I64,)): c_int64}[signature.results]
+        self.result = _READ[signature.results]
 
 
 class _Export:
     """An exported function of one instance, with its slots."""
 
-    __slots__ = (
-        *("_found", "_shape", "count", "function_at", "has_result", "pack", "result"),
-        *("slots", "slots_at"),
-    )
+    __slots__ = ("_found", "_shape", "count", "function_at", "result", "slots", "slots_at")
 
     def __init__(self, shape: _Shape, found: ffi.wasmtime_extern_t) -> None:
         self._found, self._shape = found, shape
         self.function_at = addressof(found.of.func)
         self.count = shape.count
-        self.slots = (c_ubyte * (SLOT_BYTES * shape.count))()
-        self.slots_at = addressof(self.slots)
-        self.pack = shape.layout.pack_into
-        self.has_result = shape.result is not None
-        self.result = (shape.result or c_int32).from_buffer(self.slots)
+        room = (c_ubyte * (SLOT_BYTES * shape.count))()
+        self.slots_at = addressof(room)
+        self.slots = memoryview(room).cast("B")
+        self.result = self.slots.cast(shape.result) if shape.result else None
 
-    def pack_wrapped(self, args: tuple[int, ...]) -> None:
-        """Write arguments of any sign and size, cut to their type's width."""
-        self.pack(self.slots, 0, *(a & m for a, m in zip(args, self._shape.masks, strict=True)))
+    def packed(self, args: tuple[int, ...]) -> bytes:
+        """Return what the slots hold for arguments; a negative or too large one wraps."""
+        shape = self._shape
+        given = shape.layout.pack(*(a & m for a, m in zip(args, shape.masks, strict=True)))
+        return given.ljust(len(self.slots), b"\0")
 
 
 def _callback(index: int, signature: Signature) -> object:

@@ -38,13 +38,20 @@ define = _function(
     *(_P, c_char_p, c_size_t, c_char_p, c_size_t, _P, CALLBACK, _P, type(NO_FINALIZER)),
 )
 instantiate = _function("wasmtime_instance_pre_instantiate", _P, _P, _P, _P, _P, quick=False)
-call = _function("wasmtime_func_call_unchecked", _P, _P, _P, _P, c_size_t, _P, quick=False)
+call: Callable[..., int | None] = CFUNCTYPE(_P)(("wasmtime_func_call_unchecked", ffi.dll))
+"""Takes what `ready` returns: to convert five numbers takes as long as the call itself."""
 export = _function("wasmtime_instance_export_get", c_bool, _P, _P, c_char_p, c_size_t, _P)
 callers_export = _function("wasmtime_caller_export_get", c_bool, _P, c_char_p, c_size_t, _P)
 new_trap = _function("wasmtime_trap_new", _P, c_char_p, c_size_t)
 memory_data = _function("wasmtime_memory_data", _P, _P, _P)
 memory_size = _function("wasmtime_memory_data_size", c_size_t, _P, _P)
 memory_grow = _function("wasmtime_memory_grow", _P, _P, _P, c_uint64, _P, quick=False)
+
+
+def ready(context: int, function: int, slots: int, count: int, trap: int) -> tuple[object, ...]:
+    """Return the arguments of `call`, converted."""
+    pointers = [_P.from_param(address) for address in (context, function, slots, trap)]
+    return *pointers[:3], c_size_t.from_param(count), pointers[3]
 
 
 def address_of(pointer: object) -> int:
