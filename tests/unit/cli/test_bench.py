@@ -26,8 +26,13 @@ STAGES = (
     "first request",
 )
 WANTED = {
-    *(f"{m}: session.run" for m in MODELS),
-    *(f"{m}: {c.name}" for m in MODELS for c in ABIS if c.offered),
+    *(
+        f"{m}: {side}{c.name}"
+        for m in MODELS
+        for c in ABIS
+        for side in ("", "session.run beside ")
+        if c.offered
+    ),
     "cold: SHA-256",
     *(f"cold mlp: {stage}" for stage in STAGES),
     *(
