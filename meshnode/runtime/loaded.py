@@ -34,6 +34,7 @@ from meshnode.runtime.ticker import Ticker
 from meshnode.runtime.wasi_stdio import Stdio
 
 _NOBODY = Nobody()
+_NOT_READY: tuple[None, int] = (None, 0)
 
 
 @dataclass(slots=True)
@@ -166,27 +167,27 @@ class LoadedModule:
         model_s = 0.0 if hal is None else hal.model_s
         batches.failed = False
         kind = kind_of(arrays)
-        ready = self._ready.get(kind)
+        call, rows = self._ready.get(kind, _NOT_READY)
         outcome: Outcome | None = None
-        if ready is not None and box is not None:
-            call, rows = ready
+        if call is not None and box is not None:
             if box.limits.run_ms != self._limits.run_ms:
                 box.allow(self._limits.run_ms)
             try:
                 outcome = call(arrays)
             except MeshnodeError as error:
                 outcome, batches.failed = error, True
-            else:
-                batches.pace.learn(rows, perf_counter() - started)
             finally:
                 if not box.alive:
                     self._drop()
+        took_s = perf_counter() - started
         if outcome is None:
             outcome = self._run_alone(arrays)
             if not batches.failed:
                 self._prepare_next(kind, arrays)
+            took_s = perf_counter() - started
             hal = self._hal  # of a fresh instance, maybe
-        took_s = perf_counter() - started
+        elif not batches.failed:
+            batches.pace.learn(rows, took_s)
         model_s = 0.0 if hal is None else hal.model_s - model_s
         return RunResult([outcome], int(took_s * 1e6), int(model_s * 1e6), batches.failed)
 
