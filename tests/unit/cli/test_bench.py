@@ -60,8 +60,9 @@ def test_json_has_the_machine_and_every_row(
     for row in rows.values():
         numbers = [row[key] for key in ("min", "p50", "p99", "max")]
         if row["baseline"]:
-            assert row["baseline"] in rows
-            numbers += [row["ratio"], row["difference_p50"], row["difference_p99"]]
+            numbers += [row["difference_p50"], row["difference_p99"]]
+            # A rate is 0 where the machine gave this process no time in most of a few ms.
+            numbers += [row["ratio"]] if rows[row["baseline"]]["p50"] else []
         assert all(math.isfinite(number) for number in numbers)
 
 
