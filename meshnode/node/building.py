@@ -233,7 +233,7 @@ class Building:
         )
 
     def _placing(self) -> None:
-        view = View(
+        self.view = View(
             own=self.contact,
             name=self.config.node.name,
             caps=self.caps,
@@ -246,7 +246,7 @@ class Building:
         self.local = Local(self.contact.node_id, self.library, self.lanes, self.load)
         self.requests = Requests(
             local=self.local,
-            view=view,
+            view=self.view,
             board=self.board,
             pool=self.pool,
             on_unreachable=self.membership.suspect,
@@ -297,6 +297,7 @@ class Building:
 
     def _member_changed(self, member: Member) -> None:
         self.mesh_changed.set()
+        self.view.forget_fields()
         self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
         if member.state is not MemberState.ALIVE:
             self.requests.on_doubt(member.contact.node_id)

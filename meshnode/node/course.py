@@ -5,7 +5,7 @@ makes it the best. One whose cold gate was closed is left alone until every othe
 """
 
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 
 from meshnode.errors import ColdHere, GivenUp, MeshnodeError, Overpriced
 from meshnode.ids import NodeId, tag_of
@@ -40,13 +40,18 @@ class Course:
         return self._failed | self._cold
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing has bent it yet."""
+        return not (self.failures or self.refusals or self.cold_refusals or self.moved)
+
+    @property
     def is_over(self) -> bool:
         """Whether enough nodes were asked."""
         sent_on = self.refusals + self.cold_refusals + self.moved
         return self.failures >= ATTEMPTS_MAX or sent_on >= REFUSALS_MAX
 
-    def next(self, decision: Decision) -> tuple[Scored, float | None]:
-        """Return where to send it, and the prediction at the next best; None if there is none.
+    def next(self, decision: Decision) -> tuple[Scored, float]:
+        """Return where to send it, and the prediction at the next best; infinite if none.
 
         A node that an idle caller named goes first, if it is a candidate.
         """
@@ -56,12 +61,12 @@ class Course:
             best = next((s for s in ranked if tag_of(s.node_id) == self._instead), best)
             self._instead = None
         second = next((s for s in ranked if s is not best), None)
-        return best, None if second is None else second.score.total_ms
+        return best, inf if second is None else second.score.total_ms
 
-    def terms(self, second_ms: float | None) -> Terms:
+    def terms(self, second_ms: float) -> Terms:
         """Return what goes with the request."""
         alternative = NO_ALTERNATIVE
-        if second_ms is not None and isfinite(second_ms):
+        if isfinite(second_ms):
             alternative = min(NO_ALTERNATIVE - 1, max(0, round(second_ms / UNIT_MS)))
         return Terms(
             alternative=alternative,

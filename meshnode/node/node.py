@@ -128,7 +128,7 @@ class Node:
             tensors=headers,
             body=body,
         )
-        placed = await self.parts.requests.place(request, info.manifest)
+        placed = await self.parts.requests.place(request, info.manifest, explain=explain)
         return Outcome(
             prediction=placed.prediction,
             name=info.manifest.name,

@@ -4,8 +4,8 @@
 price of the second best, many times a second, from candidates that are the same each time. A
 `Field` reads a record once, when it comes, and leaves to the moment of choice only what depends on
 it: the record's age, requests in flight, bias, the payload. Its scores are those of `choose`;
-where the two could differ (somebody is avoided after a failure, or never measured the module) it
-declines, and `choose` decides.
+where the two could differ (somebody is avoided after a failure) it declines, and `choose` decides.
+What a run takes where nobody measured it is estimated when the field is made.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from math import exp, inf, sqrt
 from meshnode.ids import ContentHash, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
-from meshnode.placement.choose import Scored
+from meshnode.placement.choose import Scored, Weighing
 from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms
 from meshnode.wire.messages import LoadRecord
 
@@ -37,6 +37,7 @@ class _Row:
         "candidate",
         "caution_ms",
         "cold_ms",
+        "estimated",
         "mean_ms",
         "network_ms",
         "record",
@@ -53,7 +54,7 @@ class _Row:
         self.record: LoadRecord | None = None
         self.mean_ms = self.swing_ms = self.caution_ms = 0.0
         self.run_ms = self.cold_ms = self.base_ms = 0.0
-        self.warm = False
+        self.warm = self.estimated = False
 
 
 class Field:
@@ -67,15 +68,18 @@ class Field:
         module: ContentHash,
         module_bytes: int = 0,
     ) -> None:
-        """Take candidates that passed every filter but those that `pick` looks at.
+        """Take candidates of which `choose.unfitness` has nothing to say, nor a policy.
 
-        The own node, if it is among them, comes first: it wins ties.
+        Failures and ages are looked at by `pick`. The own node wins ties.
         """
         self._board = board
         self._settings = board.settings
         self._module = tag_of(module)
         self._module_bytes = module_bytes
         prior_ms = self._settings.rtt_prior_ms
+        weighing = Weighing(board, self._module, 0, 0, "", 0.0)
+        weighing.learn_runs([(c, None) for c in candidates])
+        self._estimated_ms = weighing.estimated_ms
         self._own: _Row | None = None
         self._rows: list[_Row] = []
         for c in candidates:
@@ -153,20 +157,23 @@ class Field:
 
     def _read(self, row: _Row, record: LoadRecord) -> bool:
         """Take a new record; return False if `choose` has to judge it."""
-        for known in record.modules:
-            if known.module == self._module:
-                break
-        else:
+        if record.draining:
             return False
-        if known.first <= 0 or record.draining:
-            return False
+        known = next((m for m in record.modules if m.module == self._module), None)
+        row.estimated = known is None or known.first <= 0
+        row.warm = known is not None and known.warm
         row.record = record
         row.mean_ms = record.wait_mean * UNIT_MS
         row.swing_ms = record.wait * UNIT_MS - row.mean_ms
         row.caution_ms = self._settings.pessimism * record.wait_sigma * UNIT_MS
-        row.warm = known.warm
-        row.run_ms = known.first * UNIT_MS
-        row.cold_ms = 0.0 if known.warm else cold_ms(True, self._module_bytes, self._settings)
+        if known is None or row.estimated:
+            row.run_ms = self._estimated_ms(record)
+        else:
+            row.run_ms = known.first * UNIT_MS
+        row.cold_ms = 0.0
+        if not row.warm:
+            holds = row.candidate.holds if row.candidate.is_self else known is not None
+            row.cold_ms = cold_ms(holds, self._module_bytes, self._settings)
         row.base_ms = row.network_ms + row.run_ms + row.cold_ms
         return True
 
@@ -187,4 +194,6 @@ class Field:
         moved_ms = 0.0 if row.candidate.is_self else transfer_ms
         queue_ms = max(0.0, total_ms - row.base_ms - moved_ms - bias_ms - sticky_ms)
         way = (row.network_ms, moved_ms, queue_ms, row.run_ms, row.cold_ms)
-        return Pick(Scored(row.candidate, Score(*way, bias_ms, sticky_ms, False)), second_ms)
+        return Pick(
+            Scored(row.candidate, Score(*way, bias_ms, sticky_ms, row.estimated)), second_ms
+        )
