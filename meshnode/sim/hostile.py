@@ -1,17 +1,23 @@
 """Neighbours that lie: Byzantine nodes written as machines."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from meshnode.dht.records import ProviderRecord, sign
+from meshnode.gossip.member import MemberState
 from meshnode.identity.keys import Identity
-from meshnode.ids import Address, Contact, ContentHash, NetworkId, PublicKey
+from meshnode.ids import Address, Contact, ContentHash, NetworkId, PublicKey, tag_of
 from meshnode.machine import Random
 from meshnode.wire.messages import (
+    Ack,
     Datagram,
     FindNode,
     FoundNodes,
     FoundRecords,
     GetRecords,
+    Gossip,
+    MemberUpdate,
+    Ping,
     PutRecord,
     PutReply,
     Received,
@@ -19,6 +25,7 @@ from meshnode.wire.messages import (
 )
 
 NETWORK = NetworkId(b"n" * 16)
+ACCUSE_EVERY_S = 0.5
 
 
 class Hostile:
@@ -106,3 +113,47 @@ class Hostile:
                 return FoundRecords(rpc=ask.rpc, records=(), contacts=contacts, more=True)
             case PutRecord():
                 return PutReply(rpc=ask.rpc, kept=True)
+
+
+class Accuser:
+    """A member that answers pings, and accuses whoever it hears of, again and again."""
+
+    def __init__(self, own: Contact, victims: Callable[[], list[Contact]], rng: Random) -> None:
+        self._own = own
+        self._victims = victims
+        self._rng = rng
+        self._heard: dict[PublicKey, MemberUpdate] = {}
+        self._at: float | None = None
+
+    def handle(self, event: object, now: float) -> list[Send]:
+        """Remember what others say of themselves; ack their pings."""
+        if self._at is None:
+            self._at = now
+        if not isinstance(event, Received):
+            return []
+        message = event.message
+        if isinstance(message, Ping | Ack | Gossip):
+            for update in message.updates:
+                known = self._heard.get(update.contact.public_key)
+                if known is None or known.incarnation <= update.incarnation:
+                    self._heard[update.contact.public_key] = update
+        if isinstance(message, Ping):
+            return [Send(event.sender, Ack(sequence=message.sequence))]
+        return []
+
+    def tick(self, now: float) -> list[Send]:
+        """Tell a few that a few others do not answer."""
+        if self._at is None or now < self._at:
+            return []
+        self._at = now + ACCUSE_EVERY_S
+        victims = self._victims()
+        told = self._rng.sample(victims, min(3, len(victims)))
+        heard = [self._heard[c.public_key] for c in victims if c.public_key in self._heard]
+        accused = self._rng.sample(heard, min(3, len(heard)))
+        tag = tag_of(self._own.node_id)
+        claims = tuple(replace(u, state=MemberState.SUSPECT, accuser=tag) for u in accused)
+        return [Send(contact, Gossip(updates=claims)) for contact in told if claims]
+
+    def next_timer(self) -> float | None:
+        """Twice a second, from the first thing heard."""
+        return self._at

@@ -84,6 +84,8 @@ class Network:
         self.proved: Callable[[Contact, Contact], bool] | None = None
         """Whether a packet from the first proves its address to the second; None: by cookies."""
         self.hosts: dict[Address, Host] = {}
+        self.on_kill: list[Callable[[Host], None]] = []
+        """Told of every host that is killed: streams break there."""
         self._nats: dict[str, Nat] = {}
         self._check = check
         """Called with every message sent, e.g. to see that it can be encoded."""
@@ -173,6 +175,8 @@ class Network:
         host.alive = False
         for slot in host.slots:
             self.world.remove(slot.machine)
+        for told in self.on_kill:
+            told(host)
 
     # ------------------------------------------------------------------ partitions
 
@@ -333,12 +337,15 @@ class Network:
 
     def _give_cookie(self, issuer: Host, holder: Host, at: Address, when: float) -> None:
         """Every packet brings its recipient a cookie of its sender."""
-        cookies = holder.cookies
-        if issuer.number >= len(cookies):
+        cookies, number = holder.cookies, issuer.number
+        if number >= len(cookies):
             cookies.extend([-inf] * (len(self._numbers) - len(cookies)))
-        cookies[issuer.number] = when
-        if holder.nat is not None:
-            holder.cookies_for[issuer.number] = at
+        moved = holder.nat is not None and holder.cookies_for.get(number) != at
+        # One that is on its way, or fresh, is not put off by a later one.
+        if moved or cookies[number] + COOKIE_S / 2 < when or cookies[number] > when:
+            cookies[number] = when
+        if moved:
+            holder.cookies_for[number] = at
 
     def _note(self, sender: Contact, send: Send, data: bytes, lost: bool) -> None:
         ends = f"{sender.address} {send.recipient.address} {lost} "

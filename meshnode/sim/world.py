@@ -11,7 +11,7 @@ from meshnode.sim.clocks import Clock, Pace
 
 InputT = TypeVar("InputT")
 EffectT = TypeVar("EffectT")
-Act = Callable[[], None]
+Act = Callable[[], object]
 
 
 class Slot(Generic[InputT, EffectT]):
@@ -89,6 +89,11 @@ class World(Generic[InputT, EffectT]):
         """Do something at a time of the world: a fault, a check, a request from outside."""
         self._order += 1
         heapq.heappush(self._due, (when, self._order, None, act))
+
+    @property
+    def due(self) -> int:
+        """How many inputs, timers and actions lie ahead."""
+        return len(self._due)
 
     def rearm(self, machine: Machine[InputT, EffectT]) -> None:
         """Look at a machine's timer again, because its clock has jumped."""
