@@ -53,7 +53,9 @@ def _run(options: Namespace) -> int:
 def _many(options: Namespace) -> int:
     seeds = range(options.first, options.first + options.count)
     failed = 0
-    for outcome in _outcomes(seeds, options.nodes, options.jobs):
+    for done, outcome in enumerate(_outcomes(seeds, options.nodes, options.jobs), 1):
+        if done % 20 == 0:
+            _say(f"{done} of {len(seeds)}, {failed} failed")
         if outcome.failure:
             failed += 1
             _show(outcome)

@@ -46,6 +46,7 @@ class Knobs:
     requests_s: float
     """Requests a second in the whole mesh; 0 for none."""
     faults_s: float = FAULTS_S
+    settle_s: float = SETTLE_S
 
     def line(self) -> str:
         """Return the knobs that are turned, for people."""

@@ -10,6 +10,7 @@ from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Random
 from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.links import Link
+from meshnode.sim.memo import memoise_signatures
 from meshnode.sim.network import Network
 from meshnode.sim.node import Parts, Place, SimNode
 from meshnode.sim.world import World
@@ -30,6 +31,7 @@ class SimMesh:
         trace: bool = False,
         real: bool = True,
     ) -> None:
+        memoise_signatures()
         self.rng = Random(seed)
         self.parts = parts or Parts()
         self.world: World[Any, Any] = World()

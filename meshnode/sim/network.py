@@ -81,8 +81,7 @@ class Network:
         """Packets that did not open where they came; messages of ours that fit no datagram."""
         self.bytes_by: Counter[type] = Counter()
         """Bytes sent, by type of message, with what sealing adds; counted if `real`."""
-        self.proved: Callable[[Contact, Contact], bool] | None = None
-        """Whether a packet from the first proves its address to the second; None: by cookies."""
+        self._proved: Callable[[Contact, Contact], bool] | None = None
         self.hosts: dict[Address, Host] = {}
         self.on_kill: list[Callable[[Host], None]] = []
         """Told of every host that is killed: streams break there."""
@@ -108,6 +107,15 @@ class Network:
     @link.setter
     def link(self, link: Link) -> None:
         self.routes.default = link
+
+    @property
+    def proved(self) -> Callable[[Contact, Contact], bool]:
+        """Whether a packet from the first proves its address to the second; by cookies at first."""
+        return self._proved or self._proves_by_cookie
+
+    @proved.setter
+    def proved(self, rule: Callable[[Contact, Contact], bool]) -> None:
+        self._proved = rule
 
     @property
     def sent_by(self) -> dict[PublicKey, int]:
@@ -311,8 +319,8 @@ class Network:
             self.lost += 1  # sealed for somebody else, or cut off
             return
         self.delivered += 1
-        if self.proved is not None:
-            proved = self.proved(sender, target.contact)
+        if self._proved is not None:
+            proved = self._proved(sender, target.contact)
         else:
             proved = source is not None and self._proves(source, sender, target)
         if source is not None:
@@ -328,6 +336,10 @@ class Network:
             return False
         issued = holder.cookies[number]
         return issued <= self.world.now < issued + COOKIE_S
+
+    def _proves_by_cookie(self, sender: Contact, recipient: Contact) -> bool:
+        source, target = self.hosts.get(sender.address), self.hosts.get(recipient.address)
+        return source is not None and target is not None and self._proves(source, sender, target)
 
     def _proves(self, source: Host, sender: Contact, target: Host) -> bool:
         """Return whether the sender has a cookie of the target, for the address it shows."""

@@ -9,7 +9,7 @@ from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.faults import Faults
 from meshnode.sim.hostile import Accuser, Hostile
 from meshnode.sim.invariants import Broken, Invariants
-from meshnode.sim.knobs import FORM_S, SETTLE_S, Knobs, draw
+from meshnode.sim.knobs import FORM_S, Knobs, draw
 from meshnode.sim.links import Link
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import GOSSIP_KINDS, SimNode
@@ -128,12 +128,12 @@ class Scenario:
                 stranger.crash()
         self.mesh.network.link = Link(delay_s=0.01, jitter_s=0.002)
         self.mesh.network.routes.between = {}
-        self.mesh.run(SETTLE_S)
+        self.mesh.run(self.knobs.settle_s)
         unseen = self.mesh.unseen()
         if unseen:
             by, whom = unseen[0]
             raise Broken(
-                f"{len(unseen)} views miss somebody alive after {SETTLE_S:.0f} s of peace,"
+                f"{len(unseen)} views miss somebody alive after {self.knobs.settle_s:.0f} s of peace,"
                 f" the first: {by.name} of {whom.name}"
             )
         self._find_everything()
