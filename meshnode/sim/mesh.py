@@ -9,10 +9,12 @@ from meshnode.identity.keys import Identity
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Random
 from meshnode.sim.clocks import Clock, Pace
+from meshnode.sim.doors import Door
 from meshnode.sim.links import Link
 from meshnode.sim.memo import memoise_signatures
 from meshnode.sim.network import Network
 from meshnode.sim.node import Parts, Place, SimNode
+from meshnode.sim.streams import Streams
 from meshnode.sim.world import World
 from meshnode.wire.messages import MemberUpdate
 
@@ -38,6 +40,8 @@ class SimMesh:
         self.network = Network(
             self.world, Random(self.rng.getrandbits(64)), link, trace=trace, real=real
         )
+        self.streams = Streams(self.network, Random(self.rng.getrandbits(64)))
+        self.network.on_kill.append(self.streams.dropped)
         self.nodes: list[SimNode] = []
         self.on_change: Callable[[SimNode, Member], None] | None = None
 
@@ -64,6 +68,7 @@ class SimMesh:
             name=f"node-{index}",
         )
         node.on_change = self._changed
+        node.on_start.append(self._open_door)
         self.nodes.append(node)
         return node
 
@@ -116,6 +121,9 @@ class SimMesh:
         for node in self.alive:
             assert node.swim is not None, "a mesh without gossip knows nobody"
             know(node.swim, claims, self.world.now)
+
+    def _open_door(self, node: SimNode) -> None:
+        self.streams.doors[node.contact.address] = Door(node).answer
 
     def _changed(self, node: SimNode, member: Member) -> None:
         if self.on_change is not None:

@@ -113,6 +113,12 @@ class SimNode:
         self.dht: DhtMachine | None = None
         self.board: Scoreboard
         self.serving: Serving
+        self.blobs: dict[ContentHash, bytes] = {}
+        """What it holds whole, on disk."""
+        self.partial: dict[ContentHash, dict[int, bytes]] = {}
+        """Verified pieces of what it holds in part, on disk."""
+        self.corrupts = False
+        """Byzantine: it serves pieces with a bit flipped."""
         self.on_change: Callable[[SimNode, Member], None] | None = None
         """Told of every change that gossip reports; an observer, not a part."""
         self.on_start: list[Callable[[SimNode], None]] = []

@@ -4,28 +4,23 @@ The scoreboard and `choose` are the real ones, fed by gossip, by pings and by an
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from meshnode.caps import Caps
 from meshnode.gossip.member import Member, MemberState
-from meshnode.ids import Contact, ContentHash, NodeId, RequestId, tag_of
+from meshnode.ids import ContentHash, NodeId, RequestId, tag_of
 from meshnode.machine import Random
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, Scored, choose
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import SimNode
 from meshnode.sim.serving import Served
-from meshnode.sim.streams import Streams
 from meshnode.wire.messages import (
     Failure,
     Predict,
     Prediction,
     Reply,
-    Request,
     TensorHeader,
-    Timing,
 )
 
 CANDIDATES_MAX = 32
@@ -64,7 +59,6 @@ class Placing:
     """All requests of a mesh."""
 
     def __init__(self, mesh: SimMesh, rng: Random) -> None:
-        self.streams = Streams(mesh.network, Random(rng.getrandbits(64)))
         self.outcomes: Counter[str] = Counter()
         self.latencies_ms: list[float] = []
         """Of the answered ones."""
@@ -74,14 +68,9 @@ class Placing:
         self._rng = rng
         self._jobs: list[_Job] = []
         self._count = 0
-        mesh.network.on_kill.append(self.streams.dropped)
 
     def begin(self, load: Load, homes: list[SimNode]) -> None:
         """Let requests come from now on."""
-        for node in homes:
-            node.on_start.append(self.open_door)
-            if node.alive:
-                self.open_door(node)
 
         def one() -> None:
             now = self._world.now
@@ -104,10 +93,6 @@ class Placing:
         self._jobs.append(job)
         self._world.call(job.deadline, lambda: self._end(job, "deadline"))
         self._try(job)
-
-    def open_door(self, node: SimNode) -> None:
-        """Let a node answer calls, in this life."""
-        self.streams.doors[node.contact.address] = partial(self._answer, node)
 
     def check_ended(self) -> None:
         """Every request came to an end, unless its node did before."""
@@ -155,7 +140,7 @@ class Placing:
                 tensors=(INPUT,),
                 body=(bytes(INPUT.size),),
             )
-            self.streams.call(
+            self._mesh.streams.call(
                 home.host,
                 best.candidate.contact,
                 asked,
@@ -201,43 +186,6 @@ class Placing:
         job.outcome = outcome
         self.outcomes[outcome] += 1
         return True
-
-    # ------------------------------------------------------------------ the other side
-
-    def _answer(
-        self, node: SimNode, peer: Contact, request: Request, reply: Callable[[Reply], None]
-    ) -> None:
-        """Run or refuse what another node placed here; never forward."""
-        assert isinstance(request, Predict), "only predictions are asked for here"
-
-        def done(served: Served) -> None:
-            load = node.serving.record(node.now)
-            if served.error:
-                reply(Failure(code="busy", message=served.error, load=load))
-                return
-            timing = Timing(
-                queue_us=max(0, int(served.queue_ms * 1000)),
-                cold_us=int(served.cold_ms * 1000),
-                run_us=int(served.run_ms * 1000),
-            )
-            reply(
-                Prediction(
-                    request_id=request.request_id,
-                    served_by=node.contact.node_id,
-                    module=request.module,
-                    tensors=(),
-                    timing=timing,
-                    batch=served.batch,
-                    load=load,
-                )
-            )
-
-        run_by = node.now + request.budget_ms / 1000
-        # Two nodes may count alike; who asked makes it one request.
-        ticket = RequestId(
-            bytes(a ^ b for a, b in zip(request.request_id, peer.node_id[:16], strict=True))
-        )
-        node.serving.offer(ticket, request.module, run_by, done)
 
     # ------------------------------------------------------------------ the view
 

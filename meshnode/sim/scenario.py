@@ -1,12 +1,15 @@
 """One run from one seed: a mesh forms, suffers, is left in peace, and must be whole again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from meshnode.dht.machine import LookupFinished, PublishFinished
 from meshnode.ids import Contact, ContentHash
 from meshnode.machine import Random
 from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.faults import Faults
+from meshnode.sim.fetching import Fetch
 from meshnode.sim.hostile import Accuser, Hostile
 from meshnode.sim.invariants import Broken, Invariants
 from meshnode.sim.knobs import FORM_S, Knobs, draw
@@ -18,6 +21,9 @@ from meshnode.sim.serving import ServiceModel
 
 MODULE = ContentHash(b"m" * 32)
 LOOKUP_EVERY_S = 1.0
+FETCH_EVERY_S = 5.0
+BLOB_BYTES = 700_000
+"""Three pieces."""
 FINAL_LOOKUPS = 12
 JOIN_EVERY_S = 0.3
 
@@ -115,6 +121,7 @@ class Scenario:
         if knobs.requests_s:
             load = Load(MODULE, knobs.requests_s, until=world.now + knobs.faults_s)
             self.placing.begin(load, self.honest)
+        self._begin_fetches(until=world.now + knobs.faults_s)
         self.faults.begin(self.honest)
         self.mesh.run(knobs.faults_s)
         self.faults.end()
@@ -133,10 +140,11 @@ class Scenario:
         if unseen:
             by, whom = unseen[0]
             raise Broken(
-                f"{len(unseen)} views miss somebody alive after {self.knobs.settle_s:.0f} s of peace,"
-                f" the first: {by.name} of {whom.name}"
+                f"{len(unseen)} views miss somebody alive after {self.knobs.settle_s:.0f} s of"
+                f" peace, the first: {by.name} of {whom.name}"
             )
         self._find_everything()
+        self._fetch_everything()
         self.placing.check_ended()
 
     # ------------------------------------------------------------------ what is asked of it
@@ -177,6 +185,42 @@ class Scenario:
         missed = [name for name, ok in found if not ok]
         if missed or len(found) < len(chosen):
             raise Broken(f"{len(found)} of {len(chosen)} lookups ended, without {missed}")
+
+    def _begin_fetches(self, until: float) -> None:
+        """Two nodes hold a blob; now and then another one fetches it from whoever has it."""
+        self.blob = self.rng.randbytes(BLOB_BYTES)
+        self.blob_name = ContentHash(sha256(self.blob).digest())
+        for node in self.honest[:2]:
+            node.blobs[self.blob_name] = self.blob
+
+        def one() -> None:
+            wanting = [n for n in self.honest if n.alive and self.blob_name not in n.blobs]
+            if wanting:
+                self._fetch(self.rng.choice(wanting), lambda why: None)
+            if self.mesh.world.now + FETCH_EVERY_S < until:
+                self.mesh.world.call(self.mesh.world.now + FETCH_EVERY_S, one)
+
+        self.mesh.world.call(self.mesh.world.now, one)
+
+    def _fetch(self, node: SimNode, ended: Callable[[str], None]) -> None:
+        holders = [n.contact for n in self.honest if self.blob_name in n.blobs]
+        Fetch(self.mesh.streams, node, self.blob_name, holders, ended).start()
+
+    def _fetch_everything(self) -> None:
+        """With everybody up and the network good, who lacks the blob gets it, and it is exact."""
+        failed: list[str] = []
+
+        def ended(why: str) -> None:
+            if why:
+                failed.append(why)
+
+        for node in self.honest:
+            if self.blob_name not in node.blobs:
+                self._fetch(node, ended)
+        self.mesh.run(30.0)
+        wrong = [n.name for n in self.honest if n.blobs.get(self.blob_name) != self.blob]
+        if wrong:
+            raise Broken(f"{wrong} have not the whole blob: {failed}")
 
     # ------------------------------------------------------------------ parts
 
