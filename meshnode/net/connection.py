@@ -6,14 +6,12 @@ is cancelled cannot leave half a frame behind, and nothing is sent out of turn.
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import trio
 
 from meshnode.errors import (
-    DeadlineExceeded,
-    MeshnodeError,
     NotAMember,
     Overloaded,
     PeerUnreachable,
@@ -22,6 +20,7 @@ from meshnode.errors import (
 from meshnode.identity.aead import make_cipher
 from meshnode.identity.certificates import Certificate
 from meshnode.ids import Address, NodeId, PublicKey, node_id_of, short
+from meshnode.net.calls import Call, Deadlines, end_overdue
 from meshnode.net.failures import failure_of
 from meshnode.net.handshaking import Secured
 from meshnode.net.settings import NetSettings
@@ -72,19 +71,6 @@ class NotCarriedOut(PeerUnreachable):
     """The call did not reach the peer's handler, so making it again is safe."""
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
-    done: trio.Event = field(default_factory=trio.Event)
-    reply: Reply | None = None
-    error: MeshnodeError | None = None
-
-    def end(self, *, reply: Reply | None = None, error: MeshnodeError | None = None) -> None:
-        """Give the caller its answer; only the first one counts."""
-        if not self.done.is_set():
-            self.reply, self.error = reply, error
-            self.done.set()
-
-
 class Connection:
     """A secured connection. `run` must be going for anything else to work."""
 
@@ -112,7 +98,8 @@ class Connection:
             self._mux,
             on_empty=self._all_sent,
         )
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
+        self._deadlines = Deadlines()
         self._handling: dict[int, trio.CancelScope] = {}
         self._active_at = self.opened_at
         self._retire_by = inf
@@ -144,24 +131,17 @@ class Connection:
             raise NotCarriedOut(self._lost(), because=[self._ended or "it is being closed"])
         header, body = encode_call(request)
         call_id = self._mux.request(header, body)
-        call = self._calls[call_id] = _Call()
+        call = self._calls[call_id] = Call(deadline)
+        self._deadlines.add(deadline)
         self._writer.wake()
         try:
-            with trio.CancelScope(deadline=deadline) as scope:
-                await call.done.wait()
+            return await call.wait()
         finally:
             del self._calls[call_id]
-            self._active_at = trio.current_time()
-            if not call.done.is_set():
+            if call.reply is None and self._ended is None:
                 self._mux.cancel(call_id)
             if self._left or self._mux.has_output:
                 self._writer.wake()
-        if scope.cancelled_caught:
-            raise DeadlineExceeded(f"no answer from {short(self.peer.node_id)} in time")
-        if call.reply is None:
-            assert call.error is not None, "a finished call has a reply or an error"
-            raise call.error
-        return call.reply
 
     async def run(self, handler: Handler) -> None:
         """Carry calls until the connection ends; what a peer does wrong ends it, and no more.
@@ -264,9 +244,14 @@ class Connection:
     async def _watch(self) -> None:
         """Close what stalls or idles, and give back buffers that bulk has left behind."""
         settings = self._settings
+        due = 0.0
         while True:
-            await trio.sleep(min(WATCH_EVERY_S, settings.idle_close_s / 4))
             now = trio.current_time()
+            end_overdue(self._calls, now, short(self.peer.node_id))
+            if now < due:
+                await self._deadlines.sleep_until(due, self._calls)
+                continue
+            due = now + min(WATCH_EVERY_S, settings.idle_close_s / 4)
             if now - self._writer.sending_since > settings.write_stall_s:
                 self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
             elif now > self._retire_by:
@@ -277,6 +262,8 @@ class Connection:
                 if now - self._active_at > settings.idle_close_s:
                     self.retire()
                     self._retire_by = min(self._retire_by, now + WATCH_EVERY_S)
+            else:
+                self._active_at = now
 
     # ------------------------------------------------------------------ what arrives
 

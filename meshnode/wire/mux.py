@@ -135,6 +135,11 @@ class Mux:
         """Bodies queued and not yet sent; the owner bounds them."""
         return self._outbox.body_bytes
 
+    @property
+    def small_waiting(self) -> int:
+        """Small messages and frames queued and not yet sent."""
+        return self._outbox.small_waiting
+
     def request(self, header: bytes, body: Body) -> int:
         """Queue a call and return its id. Raises Overloaded if too many are in flight."""
         if len(self._own) >= self._calls_max:
