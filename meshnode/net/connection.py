@@ -12,6 +12,7 @@ from math import inf
 import trio
 
 from meshnode.errors import (
+    LocalProtocolError,
     NotAMember,
     Overloaded,
     PeerUnreachable,
@@ -91,13 +92,12 @@ class Connection:
             body_size_of=body_size_of,
             inbound_bytes_max=settings.inbound_bytes_max,
         )
-        self._reader = FrameReader(RecordKey(secured.receive_key, make_cipher), self._mux)
-        self._writer = Writer(
-            transport,
-            RecordKey(secured.send_key, make_cipher),
-            self._mux,
-            on_empty=self._all_sent,
+        receive_key, send_key = (
+            RecordKey(key, make_cipher, rekey_records=settings.rekey_records)
+            for key in (secured.receive_key, secured.send_key)
         )
+        self._reader = FrameReader(receive_key, self._mux)
+        self._writer = Writer(transport, send_key, self._mux, on_empty=self._all_sent)
         self._calls: dict[int, Call] = {}
         self._deadlines = Deadlines()
         self._handling: dict[int, trio.CancelScope] = {}
@@ -127,6 +127,8 @@ class Connection:
         """
         if self._refusal:
             raise PeerUnreachable(self._lost(), because=[self._refusal])
+        if self._mux.used_up:
+            self.retire()
         if not self.usable:
             raise NotCarriedOut(self._lost(), because=[self._ended or "it is being closed"])
         header, body = encode_call(request)
@@ -236,6 +238,8 @@ class Connection:
             # the same end a moment later.
             await trio.sleep(LAST_WORD_S)
             self.close(str(error) or "it broke")
+        except LocalProtocolError as error:
+            self.close(error.message)
 
     def _all_sent(self) -> None:
         if self._left and self._mux.idle:
@@ -245,6 +249,7 @@ class Connection:
         """Close what stalls or idles, and give back buffers that bulk has left behind."""
         settings = self._settings
         due = 0.0
+        rekey_at = self.opened_at + settings.rekey_every_s
         while True:
             now = trio.current_time()
             end_overdue(self._calls, now, short(self.peer.node_id))
@@ -252,6 +257,9 @@ class Connection:
                 await self._deadlines.sleep_until(due, self._calls)
                 continue
             due = now + min(WATCH_EVERY_S, settings.idle_close_s / 4)
+            if now >= rekey_at:
+                rekey_at = now + settings.rekey_every_s
+                self._writer.rekey()
             if now - self._writer.sending_since > settings.write_stall_s:
                 self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
             elif now > self._retire_by:

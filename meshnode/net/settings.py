@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from meshnode.wire.frames import REKEY_RECORDS
 from meshnode.wire.limits import BODY_BYTES_MAX
 
 
@@ -23,6 +24,10 @@ class NetSettings:
     """Inbound connections, each some 20 KB while idle."""
     idle_close_s: float = 60.0
     """A connection without calls is closed after this; a new one costs about 2 ms."""
+    rekey_every_s: float = 3600.0
+    """A key that is stolen from memory opens what was sent since the last change, and no more."""
+    rekey_records: int = REKEY_RECORDS
+    """The same by count. Both sides must have the same number: it is part of the protocol."""
     write_stall_s: float = 30.0
     """A peer that takes no byte for so long is gone, or holds our memory on purpose."""
     unacknowledged_ms: int = 10_000

@@ -14,7 +14,13 @@ from math import inf
 import trio
 
 from meshnode.net.transport import Transport
-from meshnode.wire.frames import RecordKey, seal_records, sealed_size
+from meshnode.wire.frames import (
+    REKEY_RECORD_BYTES,
+    RecordKey,
+    seal_records,
+    seal_rekey,
+    sealed_size,
+)
 from meshnode.wire.limits import KIB
 from meshnode.wire.mux import Mux
 
@@ -36,10 +42,11 @@ class Writer:
         self._key = key
         self._mux = mux
         self._on_empty = on_empty
-        self._buffer = memoryview(bytearray(BUFFER_BYTES_MIN))
+        self._buffer = _NOTHING
         self._rest = _NOTHING
         self._queued = trio.Event()
         self._sending: bool = False
+        self._rekey_due: bool = False
         self.sending_since = inf
         """When the send that waits for the peer began, in trio's time; inf if none waits."""
 
@@ -66,10 +73,14 @@ class Writer:
             self._queued = trio.Event()
             await self._queued.wait()
 
+    def rekey(self) -> None:
+        """Move the key on with the next batch; a connection that sends nothing needs no new key."""
+        self._rekey_due = True
+
     def shrink(self) -> None:
-        """Give back a buffer that bulk has grown."""
-        if len(self._buffer) > BUFFER_BYTES_MIN and not self._sending and not len(self._rest):
-            self._buffer = memoryview(bytearray(BUFFER_BYTES_MIN))
+        """Give the buffer back."""
+        if not self._sending and not len(self._rest):
+            self._buffer = _NOTHING
 
     def _flushable(self) -> bool:
         """Whether what is queued is better sent now than by the task."""
@@ -82,10 +93,14 @@ class Writer:
     def _seal(self) -> memoryview:
         """Return the next batch, sealed, in the buffer."""
         batch = self._mux.next_batch()
-        size = sealed_size(batch)
+        size = sealed_size(batch) + REKEY_RECORD_BYTES
         if size > len(self._buffer):
-            self._buffer = memoryview(bytearray(max(size, 2 * len(self._buffer))))
-        return self._buffer[: seal_records(self._key, batch, self._buffer)]
+            self._buffer = memoryview(bytearray(max(size, 2 * len(self._buffer), BUFFER_BYTES_MIN)))
+        at = 0
+        if self._rekey_due:
+            self._rekey_due = False
+            at = seal_rekey(self._key, self._buffer)
+        return self._buffer[: at + seal_records(self._key, batch, self._buffer[at:])]
 
     def _flush(self) -> bool:
         """Send the next batch as far as it goes without waiting; return whether that was all."""

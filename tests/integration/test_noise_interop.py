@@ -76,7 +76,7 @@ async def test_another_implementation_connects_and_calls(kind: type[Oracle]) -> 
     async with node(ALICE) as a:
         stream = await trio.open_tcp_stream("127.0.0.1", a.contact.address.port)
         bob = other(kind, stream, initiator=True)
-        with trio.fail_after(20):
+        async with stream:
             await bob.say(b"")
             assert (await bob.message())[:32] == ALICE.public_key
             await bob.say(proof())
