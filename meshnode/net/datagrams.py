@@ -1,7 +1,8 @@
 """The UDP socket: sealed datagrams out, verified datagrams in, and nothing for strangers.
 
 What arrives passes, cheapest first: size, outer MAC, the prefix's token bucket, the pair key
-(X25519 for a new peer), the AEAD, the decoder. Whatever fails is counted and answered by silence.
+(X25519 for a new peer, from a bucket of its own), the AEAD, the window of numbers, the decoder.
+Whatever fails is counted and answered by silence.
 Requests to an address that has given us no cookie are padded, so that the answer may be full;
 answers to an address that has proved nothing are cut to the length of the request.
 """
@@ -18,6 +19,7 @@ from meshnode.identity.keys import Identity
 from meshnode.identity.sealing import (
     KEY_BYTES,
     MAC1_BYTES,
+    NONCE_BYTES,
     OVERHEAD_BYTES,
     PLAINTEXT_BYTES_MAX,
     SEED_MESH_KEY,
@@ -29,6 +31,7 @@ from meshnode.net.addresses import Sockaddr, from_sockaddr, is_literal, to_socka
 from meshnode.net.binding import bind_socket
 from meshnode.net.limiter import PrefixLimiter
 from meshnode.net.names import Names
+from meshnode.net.replays import Replays
 from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
 from meshnode.net.trimming import is_answer, is_question, shorter
@@ -36,6 +39,7 @@ from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 from meshnode.wire.messages import Datagram, Received, Send
 
+NONCE_AT = MAC1_BYTES + KEY_BYTES
 PADDED_BYTES = PLAINTEXT_BYTES_MAX - 1
 """One less than fits: for some lengths the padding comes out a byte longer than asked for."""
 
@@ -69,12 +73,16 @@ class DatagramStats:
     """The outer MAC does not match: not for us, or not from this mesh."""
     limited: int = 0
     """Over the rate of its prefix."""
+    replayed: int = 0
+    """A copy of one that came before."""
     unsealed: int = 0
     """Does not open, or is from a key that is none."""
     malformed: int = 0
     foreign: int = 0
     """Seed traffic from no seed of ours, or about another mesh."""
     sent: int = 0
+    unproved: int = 0
+    """Requests withheld: too many to addresses in one prefix that have proved nothing."""
     full: int = 0
     """Dropped: the socket took no more."""
     failed: int = 0
@@ -111,6 +119,15 @@ class DatagramSocket:
             per_second=settings.datagrams_per_prefix_s,
             private_per_second=settings.datagrams_private_s,
         )
+        self._new_senders = PrefixLimiter(
+            per_second=settings.new_senders_per_prefix_s,
+            private_per_second=settings.new_senders_private_s,
+        )
+        self._first_requests = PrefixLimiter(
+            per_second=settings.first_requests_per_prefix_s,
+            private_per_second=settings.first_requests_private_s,
+        )
+        self._replays = Replays()
         self._names = Names(self._send_resolved)
         self._socket: socket.socket | None = None
         self.seeds: set[PublicKey] = set()
@@ -183,7 +200,7 @@ class DatagramSocket:
 
     def _send(self, send: Send, network: NetworkId | None, address: Address) -> None:
         sock = self._socket
-        packet = self._sealed(send, network)
+        packet = self._sealed(send, network, address)
         if packet is None or sock is None:
             return
         try:
@@ -194,7 +211,7 @@ class DatagramSocket:
         except (OSError, OverflowError):
             self.stats.failed += 1
 
-    def _sealed(self, send: Send, network: NetworkId | None) -> bytes | None:
+    def _sealed(self, send: Send, network: NetworkId | None, address: Address) -> bytes | None:
         """Return the packet, or None if it must not or cannot be sent."""
         now = trio.current_time()
         recipient, message = send.recipient, send.message
@@ -205,6 +222,9 @@ class DatagramSocket:
             plaintext_max = min(plaintext_max, answer_max - OVERHEAD_BYTES)
         sealer, inside = self._seal_for(recipient.public_key, network)
         pad = not returned and is_question(message)
+        if pad and not self._first_requests.allows(address.host, now):
+            self.stats.unproved += 1
+            return None
         plaintext = self._encode(
             Envelope(
                 message=message,
@@ -286,13 +306,17 @@ class DatagramSocket:
         if sealer is None:
             stats.stranger += 1
             return None
-        if not self._limiter.allows(from_sockaddr(sockaddr).host, now):
+        source = from_sockaddr(sockaddr)
+        if not self._affordable(sealer, packet, source.host, now):
             stats.limited += 1
             return None
         try:
-            sender, plaintext = sealer.open(packet)
+            sender, plaintext = sealer.open_mine(packet)
         except RemoteProtocolError:
             stats.unsealed += 1
+            return None
+        if not self._replays.is_new(sender, packet[NONCE_AT : NONCE_AT + NONCE_BYTES]):
+            stats.replayed += 1
             return None
         try:
             envelope = decode_datagram(plaintext)
@@ -302,7 +326,7 @@ class DatagramSocket:
         if not self._belongs(envelope.network, sealer):
             stats.foreign += 1
             return None
-        contact = Contact(sender, self._names.known_as(from_sockaddr(sockaddr)))
+        contact = Contact(sender, self._names.known_as(source))
         proved = self._routability.heard(
             contact,
             issued=envelope.issued,
@@ -311,6 +335,13 @@ class DatagramSocket:
             now=now,
         )
         return NetworkId(envelope.network), Received(contact, envelope.message, proved)
+
+    def _affordable(self, sealer: Sealer, packet: bytes, host: str, now: float) -> bool:
+        """Return whether the sender's network may cause the work that this packet does."""
+        if not self._limiter.allows(host, now):
+            return False
+        known = sealer.knows(packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES])
+        return known or self._new_senders.allows(host, now)
 
     def _sealer_of(self, packet: bytes) -> Sealer | None:
         """Return whose outer MAC the packet has. The seeds' is public: only seeds may use it."""
