@@ -34,6 +34,8 @@ from meshnode.net.names import Names
 from meshnode.net.replays import Replays
 from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
+from meshnode.net.silence import Silence
+from meshnode.net.transport import allow_fragments
 from meshnode.net.trimming import is_answer, is_question, shorter
 from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
@@ -132,6 +134,7 @@ class DatagramSocket:
         self._socket: socket.socket | None = None
         self.seeds: set[PublicKey] = set()
         """Who is spoken to outside the mesh's seal; only they may use that seal to us."""
+        self.silence = Silence()
         self.stats = DatagramStats()
 
     async def bind(self, host: str, port: int) -> int:
@@ -139,6 +142,7 @@ class DatagramSocket:
         sock = await bind_socket(host, port, socket.SOCK_DGRAM)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, self._settings.socket_buffer_bytes)
+        allow_fragments(sock)
         self._socket = sock
         return int(sock.getsockname()[1])
 
@@ -206,6 +210,8 @@ class DatagramSocket:
         try:
             sock.sendto(packet, to_sockaddr(address, sock.family))
             self.stats.sent += 1
+            if not self.stats.delivered:
+                self.silence.sent(trio.current_time())
         except BlockingIOError:
             self.stats.full += 1
         except (OSError, OverflowError):
@@ -289,6 +295,8 @@ class DatagramSocket:
             opened = self._open(packet, sockaddr, now)
             if opened is None:
                 continue
+            if not self.stats.delivered:
+                self.silence.heard()
             self.stats.delivered += 1
             deliver(*opened)
             if self._socket is None:
