@@ -24,7 +24,7 @@ from meshnode.wire.frames import (
 from meshnode.wire.limits import KIB
 from meshnode.wire.mux import Mux
 
-BUFFER_BYTES_MIN = 4 * KIB
+BUFFER_BYTES_MIN = KIB
 SMALL_TOGETHER = 8
 """Small messages in one send: of 32 calls at once each side then works on a part, in turn with the
 other; all together they would wait for one another."""
@@ -106,10 +106,13 @@ class Writer:
         """Send the next batch as far as it goes without waiting; return whether that was all."""
         data = self._seal()
         try:
-            self._rest = data[self._transport.send_now(data) :]
+            sent = self._transport.send_now(data)
         except OSError:  # the task will meet it again, and ends the connection
-            self._rest = data
-        return not (len(self._rest) or self._mux.has_output)
+            sent = 0
+        if sent < len(data):
+            self._rest = data[sent:]
+            return False
+        return not self._mux.has_output
 
     async def _wait_for_room(self) -> None:
         """Before bulk, wait until the kernel has sent nearly all it has (NOTSENT_LOWAT).

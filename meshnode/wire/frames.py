@@ -35,9 +35,10 @@ FRAME_HEAD = Struct(">IBI")
 FRAME_HEAD_BYTES = FRAME_HEAD.size
 REKEY_RECORD_BYTES = RECORD_OVERHEAD_BYTES + FRAME_HEAD_BYTES
 GOODBYE_BYTES_MAX = 512
-READ_BUFFER_BYTES_MIN = 16 * KIB
-"""What a busy connection begins with; it grows to the largest record. An idle one keeps none."""
-SCRATCH_BYTES_MIN = 2 * KIB
+READ_BUFFER_BYTES_MIN = 2 * KIB
+"""What a connection begins with: most never need more. It doubles when a read fills it, and grows
+to the largest record; an idle connection keeps none."""
+SCRATCH_BYTES_MIN = KIB
 READ_BUFFER_BYTES_MAX = RECORD_BYTES_MAX + LENGTH_BYTES
 
 _NONCE = Struct("<IQ")
@@ -191,6 +192,7 @@ class FrameReader:
         self._start = 0
         self._end = 0
         self._needed = LENGTH_BYTES
+        self._filled = False
         self._scratch = memoryview(b"")
         self._body_left = 0
         self._body_call = 0
@@ -202,7 +204,8 @@ class FrameReader:
         if held == 0:
             self._start = self._end = 0
         size = len(self._view)
-        if self._needed > size:
+        if self._needed > size or self._filled:
+            self._filled = False
             wanted = max(self._needed, 2 * size, READ_BUFFER_BYTES_MIN)
             self._move(held, min(wanted, READ_BUFFER_BYTES_MAX))
         elif self._start + self._needed > size:
@@ -212,6 +215,7 @@ class FrameReader:
     def received(self, count: int) -> None:
         """Take the next `count` bytes of `space()`; hand every whole frame to the receiver."""
         self._end += count
+        self._filled = self._end == len(self._view) < READ_BUFFER_BYTES_MAX
         while True:
             held = self._end - self._start
             if held < LENGTH_BYTES:
@@ -232,6 +236,7 @@ class FrameReader:
         if self._start == self._end:
             self._view = memoryview(b"")
             self._start = self._end = 0
+            self._filled = False
         self._scratch = memoryview(b"")
 
     def _move(self, held: int, size: int) -> None:
