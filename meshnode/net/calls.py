@@ -1,9 +1,10 @@
 """The calls one side of a connection has made and waits for, each until its deadline.
 
 A call waits with one trap of trio and no cancel scope of its own: entering and leaving a scope is
-a fifth of a small call. The deadlines are kept by one task, the connection's watch.
+a fifth of a small call. The deadlines are kept by the connection's watch.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import trio
@@ -50,27 +51,9 @@ class Call:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
-class Deadlines:
-    """Wakes the task that ends calls whose time is over."""
-
-    def __init__(self) -> None:
-        self._wakes_at = 0.0
-        self._earlier = trio.Event()
-
-    def add(self, deadline: float) -> None:
-        """A call was made; wake the task if it would come too late for this one."""
-        if deadline < self._wakes_at:
-            self._wakes_at = deadline
-            self._earlier.set()
-
-    async def sleep_until(self, time: float, calls: dict[int, Call]) -> None:
-        """Wait until `time` or the earliest deadline, also of calls that are made meanwhile."""
-        waiting = (call.deadline for call in calls.values() if not call.ended)
-        self._wakes_at = min([time, *waiting])
-        while self._wakes_at > trio.current_time():
-            self._earlier = trio.Event()
-            with trio.move_on_at(self._wakes_at):
-                await self._earlier.wait()
+def deadlines(calls: dict[int, Call]) -> Iterator[float]:
+    """Yield when the calls that still wait must end."""
+    return (call.deadline for call in calls.values() if not call.ended)
 
 
 def end_overdue(calls: dict[int, Call], now: float, peer: str) -> None:

@@ -1,6 +1,7 @@
 """One channel to one peer, carrying many calls both ways.
 
-One task reads, one writes; callers and handlers only queue with the mux and wait. So a caller that
+One task reads, one writes, and a watch keeps the time; callers and handlers only queue with the mux
+and wait. So a caller that
 is cancelled cannot leave half a frame behind, and nothing is sent out of turn.
 """
 
@@ -21,11 +22,12 @@ from meshnode.errors import (
 from meshnode.identity.aead import make_cipher
 from meshnode.identity.certificates import Certificate
 from meshnode.ids import Address, NodeId, PublicKey, node_id_of, short
-from meshnode.net.calls import Call, Deadlines, end_overdue
+from meshnode.net.calls import Call, deadlines, end_overdue
 from meshnode.net.failures import failure_of
 from meshnode.net.handshaking import Secured
 from meshnode.net.settings import NetSettings
 from meshnode.net.transport import Transport
+from meshnode.net.watch import Watch
 from meshnode.net.writer import Writer
 from meshnode.wire.codec import body_size_of, decode_call, encode_call
 from meshnode.wire.frames import FrameReader, RecordKey
@@ -46,7 +48,7 @@ _log = logging.getLogger(__name__)
 BULK_READ_BYTES = 16 * KIB
 """A read of this much is followed by another at once: more is likely there already."""
 READS_PER_WAKE_MAX = 8
-WATCH_EVERY_S = 5.0
+CHECK_EVERY_S = 5.0
 LAST_WORD_S = 1.0
 
 
@@ -99,14 +101,15 @@ class Connection:
         self._reader = FrameReader(receive_key, self._mux)
         self._writer = Writer(transport, send_key, self._mux, on_empty=self._all_sent)
         self._calls: dict[int, Call] = {}
-        self._deadlines = Deadlines()
+        self._watch: Watch | None = None
         self._handling: dict[int, trio.CancelScope] = {}
         self._active_at = self.opened_at
+        self._check_at = 0.0
+        self._rekey_at = self.opened_at + settings.rekey_every_s
         self._retire_by = inf
         self._left = False
         self._refusal = ""
         self._ended: str | None = None
-        self._end_event = trio.Event()
 
     @property
     def usable(self) -> bool:
@@ -134,7 +137,8 @@ class Connection:
         header, body = encode_call(request)
         call_id = self._mux.request(header, body)
         call = self._calls[call_id] = Call(deadline)
-        self._deadlines.add(deadline)
+        if self._watch is not None:
+            self._watch.wake_by(self, deadline)
         self._writer.wake()
         try:
             return await call.wait()
@@ -145,19 +149,25 @@ class Connection:
             if self._left or self._mux.has_output:
                 self._writer.wake()
 
-    async def run(self, handler: Handler) -> None:
+    async def run(self, handler: Handler, watch: Watch | None = None) -> None:
         """Carry calls until the connection ends; what a peer does wrong ends it, and no more.
 
+        `watch` keeps the time of many connections; without one this connection has its own.
         However it ends, cancelled too, calls in flight fail and the stream is closed.
         """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read, handler, nursery)
+                if watch is None:
+                    watch = Watch()
+                    nursery.start_soon(watch.run)
+                self._watch = watch
+                watch.add(self)
                 nursery.start_soon(self._write)
-                nursery.start_soon(self._watch)
-                await self._end_event.wait()
+                await self._read(handler, nursery)
                 nursery.cancel_scope.cancel()
         finally:
+            if watch is not None:
+                watch.remove(self)
             self.close("this node closed it")
 
     def close(self, reason: str) -> None:
@@ -167,7 +177,6 @@ class Connection:
             for call_id, call in list(self._calls.items()):
                 kind = NotCarriedOut if self._mux.unsent(call_id) else PeerUnreachable
                 call.end(error=kind(self._lost(), because=[reason]))
-            self._end_event.set()
             self._transport.close()
 
     def retire(self) -> None:
@@ -245,33 +254,35 @@ class Connection:
         if self._left and self._mux.idle:
             self.close("the peer retired it")
 
-    async def _watch(self) -> None:
-        """Close what stalls or idles, and give back buffers that bulk has left behind."""
-        settings = self._settings
-        due = 0.0
-        rekey_at = self.opened_at + settings.rekey_every_s
-        while True:
-            now = trio.current_time()
+    def tick(self, now: float) -> float:
+        """End what is overdue, stalls or idles; return when this must be asked again.
+
+        Called by the watch. Buffers that bulk has left behind are given back here.
+        """
+        if self._calls:
             end_overdue(self._calls, now, short(self.peer.node_id))
-            if now < due:
-                await self._deadlines.sleep_until(due, self._calls)
-                continue
-            due = now + min(WATCH_EVERY_S, settings.idle_close_s / 4)
-            if now >= rekey_at:
-                rekey_at = now + settings.rekey_every_s
-                self._writer.rekey()
-            if now - self._writer.sending_since > settings.write_stall_s:
-                self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
-            elif now > self._retire_by:
-                self.close("it was retired")
-            elif self._mux.idle:
-                self._reader.shrink()
-                self._writer.shrink()
-                if now - self._active_at > settings.idle_close_s:
-                    self.retire()
-                    self._retire_by = min(self._retire_by, now + WATCH_EVERY_S)
-            else:
-                self._active_at = now
+        if now >= self._check_at:
+            self._check_at = now + min(CHECK_EVERY_S, self._settings.idle_close_s / 4)
+            self._check(now)
+        return min([self._check_at, *deadlines(self._calls)])
+
+    def _check(self, now: float) -> None:
+        settings = self._settings
+        if now >= self._rekey_at:
+            self._rekey_at = now + settings.rekey_every_s
+            self._writer.rekey()
+        if now - self._writer.sending_since > settings.write_stall_s:
+            self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
+        elif now > self._retire_by:
+            self.close("it was retired")
+        elif not self._mux.idle:
+            self._active_at = now
+        else:
+            self._reader.shrink()
+            self._writer.shrink()
+            if now - self._active_at > settings.idle_close_s:
+                self.retire()
+                self._retire_by = min(self._retire_by, now + CHECK_EVERY_S)
 
     # ------------------------------------------------------------------ what arrives
 

@@ -23,6 +23,7 @@ from meshnode.net.failures import error_of
 from meshnode.net.handshaking import initiate
 from meshnode.net.settings import NetSettings
 from meshnode.net.transport import SocketTransport
+from meshnode.net.watch import Watch
 from meshnode.wire.messages import Failure, Reply, Request
 
 TRIES_MAX = 3
@@ -50,6 +51,8 @@ class ConnectionPool:
         self._nursery = nursery
         self._handler: Handler = _takes_no_calls
         self._connections: dict[NodeId, Connection] = {}
+        self._watch = Watch()
+        nursery.start_soon(self._watch.run)
         self._attempts: dict[Contact, _Attempt] = {}
 
     def __len__(self) -> int:
@@ -145,7 +148,7 @@ class ConnectionPool:
 
     async def _run(self, connection: Connection, handler: Handler) -> None:
         try:
-            await connection.run(handler)
+            await connection.run(handler, self._watch)
         finally:
             if self._connections.get(connection.peer.node_id) is connection:
                 del self._connections[connection.peer.node_id]
