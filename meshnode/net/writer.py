@@ -78,7 +78,8 @@ class Writer:
         self._rekey_due = True
 
     def shrink(self) -> None:
-        """Give the buffer back."""
+        """Give the buffer back, and what the key can make again."""
+        self._key.shrink()
         if not self._sending and not len(self._rest):
             self._buffer = _NOTHING
 

@@ -118,7 +118,8 @@ class RecordKey:
     ) -> None:
         """`first` is the number of the first record; only tests begin elsewhere than at 0."""
         self._make_cipher = make_cipher
-        self._cipher = make_cipher(key)
+        self._key = key
+        self._made: Cipher | None = None
         self._rekey_records = rekey_records
         self._count = first
         self._next_rekey = first - first % rekey_records + rekey_records
@@ -127,21 +128,30 @@ class RecordKey:
         """Seal the next record; raise LocalProtocolError when the numbers are used up."""
         if self._count >= RECORDS_MAX:
             raise LocalProtocolError("a channel key is used up")
-        self._cipher.seal_into(_NONCE.pack(0, self._count), plaintext, out)
+        self._cipher().seal_into(_NONCE.pack(0, self._count), plaintext, out)
         self._advance()
 
     def open_into(self, sealed: Buffer, out: memoryview) -> None:
         """Open the next record, or raise RemoteProtocolError and stay where it is."""
         if self._count >= RECORDS_MAX:
             raise RemoteProtocolError("a channel key is used up")
-        self._cipher.open_into(_NONCE.pack(0, self._count), sealed, out)
+        self._cipher().open_into(_NONCE.pack(0, self._count), sealed, out)
         self._advance()
 
     def move_on(self) -> None:
         """Noise's REKEY: nothing sealed so far can be opened with the new key."""
         moved = bytearray(32 + TAG_BYTES)
-        self._cipher.seal_into(_REKEY_NONCE, bytes(32), memoryview(moved))
-        self._cipher = self._make_cipher(bytes(moved[:32]))
+        self._cipher().seal_into(_REKEY_NONCE, bytes(32), memoryview(moved))
+        self._key, self._made = bytes(moved[:32]), None
+
+    def shrink(self) -> None:
+        """Give back OpenSSL's state, 2 KB; the next record makes it again in a few us."""
+        self._made = None
+
+    def _cipher(self) -> Cipher:
+        if self._made is None:
+            self._made = self._make_cipher(self._key)
+        return self._made
 
     def _advance(self) -> None:
         self._count += 1
@@ -238,6 +248,7 @@ class FrameReader:
             self._start = self._end = 0
             self._filled = False
         self._scratch = memoryview(b"")
+        self._key.shrink()
 
     def _move(self, held: int, size: int) -> None:
         """Bring what is held to the front of a buffer of `size` bytes."""

@@ -336,13 +336,13 @@ async def test_keys_move_on_under_calls_both_ways(
     autojump_clock: trio.testing.MockClock, settings: NetSettings
 ) -> None:
     async with connected(echo, settings=settings) as (a, b):
-        before = [end._writer._key._cipher for end in (a, b)]
+        before = [end._writer._key._key for end in (a, b)]
         for number in range(20):
             assert isinstance(await a.call(predict(bytes([number]) * 300_000)), Prediction)
             assert await b.call(ASK) == YES
             await trio.sleep(30)
-        after = [end._writer._key._cipher for end in (a, b)]
-        assert all(new is not old for new, old in zip(after, before, strict=True))
+        after = [end._writer._key._key for end in (a, b)]
+        assert all(new != old for new, old in zip(after, before, strict=True))
 
 
 async def test_a_connection_without_call_ids_gives_way_to_a_new_one(
