@@ -16,6 +16,7 @@ import nacl.bindings
 from nacl.exceptions import CryptoError
 
 from meshnode.errors import LocalProtocolError, RemoteProtocolError
+from meshnode.identity.aead import XChaCha
 from meshnode.identity.keys import Identity, random_bytes, x25519_public
 from meshnode.ids import Address, NetworkId, PublicKey
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
@@ -46,11 +47,28 @@ class _Pair:
     mac_key: bytes
     start: bytes = field(default_factory=lambda: random_bytes(START_BYTES))
     count: int = 0
+    sending: XChaCha | None = None
+    receiving: XChaCha | None = None
+    """Under the start that the peer used last."""
 
-    def next_nonce(self) -> bytes:
-        """Return a nonce that was never used: start || number."""
+    def seal(self, head: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+        """Return a nonce that was never used, start || number, and the box under it."""
+        if self.sending is None:
+            self.sending = XChaCha(self.key, self.start)
         self.count += 1
-        return self.start + self.count.to_bytes(NONCE_BYTES - START_BYTES, "big")
+        number = self.count.to_bytes(NONCE_BYTES - START_BYTES, "big")
+        nonce = self.start + number
+        return nonce, self.sending.seal(number, plaintext, head + nonce)
+
+    def open(self, nonce: bytes, box: bytes, head: bytes) -> bytes:
+        """Return the plaintext, or raise RemoteProtocolError; only then is the start kept."""
+        start = nonce[:START_BYTES]
+        receiving = self.receiving
+        if receiving is None or receiving.start != start:
+            receiving = XChaCha(self.key, start)
+        plaintext = receiving.open(nonce[START_BYTES:], box, head + nonce)
+        self.receiving = receiving
+        return plaintext
 
 
 class Sealer:
@@ -76,12 +94,8 @@ class Sealer:
         if pair is None:
             pair = self._derive(recipient)
         self._keep(recipient, pair)
-        nonce = pair.next_nonce()
-        head = self._identity.public_key + nonce
-        box: bytes = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
-            plaintext, head, nonce, pair.key
-        )
-        rest = head + box
+        nonce, box = pair.seal(self._identity.public_key, plaintext)
+        rest = self._identity.public_key + nonce + box
         return _mac1(rest, pair.mac_key) + rest
 
     def is_for_me(self, packet: bytes) -> bool:
@@ -114,12 +128,7 @@ class Sealer:
         pair = self._pairs.get(sender)
         if pair is None:
             pair = self._derive(sender)
-        try:
-            plaintext: bytes = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
-                packet[MAC1_BYTES + len(head) :], head, head[KEY_BYTES:], pair.key
-            )
-        except CryptoError as error:
-            raise RemoteProtocolError("a datagram that does not open") from error
+        plaintext = pair.open(head[KEY_BYTES:], packet[MAC1_BYTES + len(head) :], sender)
         self._keep(sender, pair)
         return sender, plaintext
 

@@ -270,7 +270,8 @@ class DatagramSocket:
         message: Datagram | None = envelope.message
         tried = envelope
         while message is not None:
-            tried = replace(envelope, message=message)
+            if message is not envelope.message:
+                tried = replace(envelope, message=message)
             data = _encoded(tried, bytes_max, pad_to)
             if data is not None:
                 self.stats.trimmed += message is not envelope.message
