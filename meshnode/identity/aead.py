@@ -127,7 +127,7 @@ class XChaCha:
             plain: bytes = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
                 sealed, ad, self.start + number, self._key
             )
-        except CryptoError:
+        except (CryptoError, ValueError):  # the latter if it is shorter than a tag
             raise RemoteProtocolError("a datagram that does not open") from None
         return plain
 
