@@ -16,8 +16,8 @@ INPUTS_DEFAULT = 200
 _LABEL = 14
 _STAGES = {
     "compile": "compile",
-    "load compiled": "from cache",
     "open models": "models",
+    "open compiled": "from cache",
     "start": "start",
     "init": "init",
 }

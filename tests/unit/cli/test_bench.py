@@ -14,14 +14,17 @@ ONCE = replace(runtime.QUICK, rounds=1, budget_s=0, rate_s=0.02, warm_up=1, batc
 """Everything once: the figures mean nothing, the rows are all there."""
 MODELS = ("tiny", "mlp", "conv")
 STAGES = (
-    "verify signature",
+    "verify and hash",
+    "verify and hash, a MB",
     "preflight",
     "compile",
     "compile as a node does",
-    "load compiled",
     "open models",
+    "open compiled",
+    "link",
     "start",
     "init",
+    "AOT file to ready instance",
     "self-test",
     "first request",
 )
