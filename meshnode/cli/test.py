@@ -257,6 +257,12 @@ def _lines(data: bytes, manifest: "Manifest", trial: "Trial") -> list[tuple[str,
         ),
         ("", f"{counts.traps} traps, {counts.over_limit} over limit"),
     ]
+    if trial.threads:
+        said = ", ".join(
+            f"{name} {'one, measured to be faster' if count else 'as onnxruntime chooses'}"
+            for name, count in trial.threads.items()
+        )
+        lines.append(("threads", said))
     if trial.batch:
         lines.append(("batch", f"rows together and alone: {trial.batch}"))
     if trial.latency_ms:
@@ -313,6 +319,7 @@ def _facts(
             "deterministic": trial.deterministic,
         },
         "inputs": {**asdict(trial.inputs), "total": trial.inputs.total, "wanted": trial.wanted},
+        "threads": trial.threads,
         "batch": trial.batch,
         "latency_ms": dict(zip(keys, percentiles(trial.latency_ms), strict=True))
         if trial.latency_ms

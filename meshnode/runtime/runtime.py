@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meshnode.caps import SWITCHED, Caps
 from meshnode.errors import BlobNotFound, CannotRunHere
+from meshnode.ids import ContentHash
 from meshnode.modules.layout import WEIGHTS_PREFIX
 from meshnode.modules.manifest import Limits, Manifest
 from meshnode.modules.sections import custom_section
@@ -52,6 +53,11 @@ class Runtime:
     def fallbacks(self) -> Mapping[str, str]:
         """Accelerators that did not take some model, by name, each with its first reason."""
         return self._sessions.fallbacks.reasons
+
+    @property
+    def model_threads(self) -> Mapping[ContentHash, int]:
+        """Of models that were measured: threads for one operator, 0 for onnxruntime's choice."""
+        return self._sessions.measured
 
     def load(self, wasm: bytes, manifest: Manifest, models: Mapping[str, bytes]) -> LoadedModule:
         """Return the module ready to answer: compiled, initialised, its self-tests passed.
@@ -104,7 +110,7 @@ class Runtime:
                 data = bytes(custom_section(wasm, WEIGHTS_PREFIX + ref.name))
             if data is None:
                 raise BlobNotFound(f"the weights '{ref.name}' of {manifest.name} are not here")
-            sessions[ref.name] = self._sessions.acquire(ref, data)
+            sessions[ref.name] = self._sessions.acquire(ref, data, measure=True)
             held.callback(self._sessions.release, ref.sha256)
         return sessions
 

@@ -83,7 +83,7 @@ def cold_start(
         if caps & Caps.NN and manifest.models:
             with stages.timing("open models"):
                 for ref in manifest.models:
-                    sessions[ref.name] = opened.acquire(ref, _data(ref, wasm, models))
+                    sessions[ref.name] = opened.acquire(ref, _data(ref, wasm, models), measure=True)
                     held.callback(opened.release, ref.sha256)
         ticker.enter()  # as in a node that has served a request of late
         held.callback(ticker.leave)
