@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     from meshnode.errors import UsageError
     from meshnode.modules.layout import read_module
-    from meshnode.runtime.trial import Examiner
+    from meshnode.runtime.trial_apart import HardInputs, try_apart
 
     if args.fuzz < 0 or args.seed < 0:
         raise UsageError("--fuzz and --seed are whole numbers from 0")
@@ -71,9 +71,14 @@ def run(args: argparse.Namespace) -> int:
     caps = _caps(manifest)
     models = _models(args, manifest)
     with tempfile.TemporaryDirectory(prefix="meshnode-test-") as folder:
-        examiner = Examiner(data, manifest, models, caps=caps, folder=Path(folder))
-        trial = examiner.run(
-            fuzz=INPUTS_DEFAULT, more=args.fuzz, seed=args.seed, progress=_progress(args)
+        trial = try_apart(
+            data,
+            manifest,
+            models,
+            caps=caps,
+            folder=Path(folder),
+            hard=HardInputs(fuzz=INPUTS_DEFAULT, more=args.fuzz, seed=args.seed),
+            progress=_progress(args),
         )
     if args.json:
         print_json(
