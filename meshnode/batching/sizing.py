@@ -42,7 +42,7 @@ FRESH = 24
 """For so many batches a new best rung has to prove itself, in early looks at the one before."""
 PATIENCE_MAX = 256
 BAD = 1.15
-"""A rung that a look found this much worse than the best is left alone four times as long."""
+"""A rung that is this much worse than the best is left alone four times as long."""
 LOOK_S_MAX = 0.25
 LOSS_SHARE = 0.004
 """Of the machine's time may go into finding out."""
@@ -68,7 +68,7 @@ class Sizing:
         self._looked: dict[int, int] = {}
         """By rung, the batch at which it was last given a look."""
         self._patience: dict[int, int] = {}
-        """By rung, for how many batches it is left alone; `LOOK_EVERY` if it is not here."""
+        """By rung, for how many batches it is left alone after a look; not here: for none."""
 
     @property
     def bound(self) -> int:
@@ -141,7 +141,9 @@ class Sizing:
         if ratio < 1 - GAIN_MIN:
             self._patience.pop(rung, None)
         else:
-            longer = self._patience.get(rung, LOOK_EVERY) * (4 if ratio >= BAD else 2)
+            # By the median of its looks: one that met a stall says little.
+            times = 4 if self._count(rung) >= FAILS and self._ratio(rung) >= BAD else 2
+            longer = self._patience.get(rung, LOOK_EVERY // 2) * times
             self._patience[rung] = min(PATIENCE_MAX, longer)
 
     def _tried(self, rung: int) -> bool:
