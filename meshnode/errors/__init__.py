@@ -57,6 +57,7 @@ from meshnode.errors.network import NotAMember as NotAMember
 from meshnode.errors.network import PeerUnreachable as PeerUnreachable
 from meshnode.errors.network import ProtocolError as ProtocolError
 from meshnode.errors.network import RemoteProtocolError as RemoteProtocolError
+from meshnode.errors.network import Revoked as Revoked
 from meshnode.errors.network import RoleMissing as RoleMissing
 from meshnode.errors.network import TooManyInvites as TooManyInvites
 from meshnode.errors.placement import BlobNotFound as BlobNotFound
