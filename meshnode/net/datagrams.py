@@ -8,14 +8,14 @@ answers to an address that has proved nothing are cut to the length of the reque
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import trio
 
 from meshnode.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from meshnode.identity.keys import Identity
+from meshnode.identity.ring_sealing import RingSealer, SealingKeys
 from meshnode.identity.sealing import (
     KEY_BYTES,
     MAC1_BYTES,
@@ -49,20 +49,6 @@ Deliver = Callable[[Received], None]
 DeliverSeed = Callable[[NetworkId, Received], None]
 
 
-class MeshKeys(Protocol):
-    """What of a mesh the datagrams need; `identity.mesh.Mesh` has it."""
-
-    @property
-    def mesh_key(self) -> bytes:
-        """32 secret bytes."""
-        ...
-
-    @property
-    def network(self) -> NetworkId:
-        """The mesh's network id."""
-        ...
-
-
 @dataclass(slots=True)
 class DatagramStats:
     """What happened, as plain counters."""
@@ -80,6 +66,8 @@ class DatagramStats:
     unsealed: int = 0
     """Does not open, or is from a key that is none."""
     malformed: int = 0
+    expelled: int = 0
+    """From or to a node that is revoked; no public-key work is done for it."""
     foreign: int = 0
     """Seed traffic from no seed of ours, or about another mesh."""
     sent: int = 0
@@ -106,15 +94,13 @@ class DatagramSocket:
         self,
         identity: Identity,
         *,
-        mesh: MeshKeys | None,
+        mesh: SealingKeys | None,
         settings: NetSettings,
         cookies_secret: bytes,
     ) -> None:
         self._settings = settings
         self._network = mesh.network if mesh is not None else NetworkId(b"")
-        self._mesh_sealer = (
-            Sealer(identity, mesh_key=mesh.mesh_key, network=mesh.network) if mesh else None
-        )
+        self._mesh_sealer = RingSealer(identity, mesh) if mesh is not None else None
         self._seed_sealer = Sealer(identity, mesh_key=SEED_MESH_KEY, network=SEED_NETWORK)
         self._routability = Routability(cookies_secret)
         self._limiter = PrefixLimiter(
@@ -135,6 +121,8 @@ class DatagramSocket:
         self.seeds: set[PublicKey] = set()
         """Who is spoken to outside the mesh's seal; only they may use that seal to us."""
         self.silence = Silence()
+        self.expelled: Container[PublicKey] = frozenset()
+        """Who is neither heard nor spoken to, though it may hold a key of the mesh."""
         self.stats = DatagramStats()
 
     async def bind(self, host: str, port: int) -> int:
@@ -188,7 +176,9 @@ class DatagramSocket:
         `network` is for seeds: the mesh that this answer is about.
         """
         address = send.recipient.address
-        if is_literal(address.host):
+        if send.recipient.public_key in self.expelled:
+            self.stats.expelled += 1
+        elif is_literal(address.host):
             self._send(send, network, address)
         elif not self._names.later(send, network):
             self.stats.unresolved += 1
@@ -258,7 +248,7 @@ class DatagramSocket:
 
     def _seal_for(
         self, recipient: PublicKey, network: NetworkId | None
-    ) -> tuple[Sealer, NetworkId]:
+    ) -> tuple[Sealer | RingSealer, NetworkId]:
         if self._mesh_sealer is None:
             return self._seed_sealer, network if network is not None else NetworkId(b"")
         if recipient in self.seeds:
@@ -315,6 +305,9 @@ class DatagramSocket:
         if sealer is None:
             stats.stranger += 1
             return None
+        if packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES] in self.expelled:
+            stats.expelled += 1
+            return None
         source = from_sockaddr(sockaddr)
         if not self._affordable(sealer, packet, source.host, now):
             stats.limited += 1
@@ -345,14 +338,16 @@ class DatagramSocket:
         )
         return NetworkId(envelope.network), Received(contact, envelope.message, proved)
 
-    def _affordable(self, sealer: Sealer, packet: bytes, host: str, now: float) -> bool:
+    def _affordable(
+        self, sealer: Sealer | RingSealer, packet: bytes, host: str, now: float
+    ) -> bool:
         """Return whether the sender's network may cause the work that this packet does."""
         if not self._limiter.allows(host, now):
             return False
         known = sealer.knows(packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES])
         return known or self._new_senders.allows(host, now)
 
-    def _sealer_of(self, packet: bytes) -> Sealer | None:
+    def _sealer_of(self, packet: bytes) -> Sealer | RingSealer | None:
         """Return whose outer MAC the packet has. The seeds' is public: only seeds may use it."""
         if self._mesh_sealer is None:
             return self._seed_sealer if self._seed_sealer.is_for_me(packet) else None
@@ -363,7 +358,7 @@ class DatagramSocket:
             return self._seed_sealer
         return None
 
-    def _belongs(self, network: bytes, sealer: Sealer) -> bool:
+    def _belongs(self, network: bytes, sealer: Sealer | RingSealer) -> bool:
         """Return whether the network id inside is what this seal must carry."""
         if self._mesh_sealer is None:
             return network != b""

@@ -31,15 +31,19 @@ class Secured:
 
 
 async def initiate(
-    transport: Transport, channel: ChannelKeys, *, expect: PublicKey | None
+    transport: Transport,
+    channel: ChannelKeys,
+    *,
+    expect: PublicKey | None,
+    psk: bytes | None = None,
 ) -> Secured:
-    """Shake hands as the side that connected.
+    """Shake hands as the side that connected, under `psk` or the channel's first offer.
 
     The peer is judged before message 3 is sent, so an impostor does not learn who we are. Raises
     PeerUnreachable if another node than `expect` answers, RemoteProtocolError if the peer closes
     or breaks the protocol, NotAMember or InviteForeign if its certificates are not good.
     """
-    psk = channel.psks()[0]
+    psk = psk or channel.offers()[0]
     handshake = Handshake(
         channel.identity,
         initiator=True,
