@@ -32,7 +32,7 @@ from meshnode.net.writer import Writer
 from meshnode.wire.codec import body_size_of, decode_call, encode_call
 from meshnode.wire.frames import FrameReader, RecordKey
 from meshnode.wire.limits import KIB
-from meshnode.wire.messages import Join, Reply, Request
+from meshnode.wire.messages import Join, Reconcile, Reply, Request
 from meshnode.wire.mux import (
     CancelArrived,
     Event,
@@ -64,6 +64,10 @@ class Peer:
     """The psk of the invite it holds; None for a member."""
     address: Address
     """Where its end of the connection is; not where it listens."""
+    lagging: Certificate | None = None
+    """The membership of a peer whose mesh key is retired: it may only ask for the present ones."""
+    line: tuple[PublicKey, ...] = ()
+    """The keys that its membership comes from, its own last."""
 
 
 Handler = Callable[[Peer, Request], Awaitable[Reply]]
@@ -84,6 +88,8 @@ class Connection:
             certificate=secured.standing.certificate,
             invite=secured.standing.invite,
             address=transport.address,
+            lagging=secured.standing.lagging,
+            line=secured.standing.line,
         )
         self.initiator = secured.initiator
         self.opened_at = trio.current_time()
@@ -331,7 +337,8 @@ class Connection:
         reply: Reply | None = None
         try:
             with scope:
-                if self.peer.certificate is None and not isinstance(request, Join):
+                only: type[Request] = Reconcile if self.peer.lagging else Join
+                if self.peer.certificate is None and not isinstance(request, only):
                     raise NotAMember("only a member may ask this; a joiner may only join")
                 reply = await handler(self.peer, request)
         except Exception as error:

@@ -4,6 +4,7 @@ Callers of one peer share one attempt to connect, and one connection. A call is 
 itself only when it surely was not carried out; anything else is the caller's decision.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import trio
@@ -15,7 +16,7 @@ from meshnode.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from meshnode.ids import Contact, NodeId, short
+from meshnode.ids import Contact, NodeId, PublicKey, short
 from meshnode.net.addresses import why
 from meshnode.net.channel import ChannelKeys
 from meshnode.net.connection import Connection, Handler, NotCarriedOut, Peer
@@ -53,6 +54,7 @@ class ConnectionPool:
         self._connections: dict[NodeId, Connection] = {}
         self._watch = Watch()
         nursery.start_soon(self._watch.run)
+        self._running: set[Connection] = set()
         self._attempts: dict[Contact, _Attempt] = {}
 
     def __len__(self) -> int:
@@ -94,6 +96,16 @@ class ConnectionPool:
         connection = self._connections.get(node_id)
         if connection is not None:
             connection.close("the node is gone")
+
+    def expel(self, revoked: Container[PublicKey]) -> int:
+        """Close every connection to a peer whose membership comes from a revoked key; count them.
+
+        Those that are retired and only finish their calls end too.
+        """
+        fallen = [c for c in self._running if any(key in revoked for key in c.peer.line)]
+        for connection in fallen:
+            connection.close("the peer is revoked")
+        return len(fallen)
 
     async def carry(self, connection: Connection, handler: Handler) -> None:
         """Run a connection that a peer opened, and use it for own calls meanwhile."""
@@ -147,9 +159,11 @@ class ConnectionPool:
             await self._run(connection, self._handler)
 
     async def _run(self, connection: Connection, handler: Handler) -> None:
+        self._running.add(connection)
         try:
             await connection.run(handler, self._watch)
         finally:
+            self._running.discard(connection)
             if self._connections.get(connection.peer.node_id) is connection:
                 del self._connections[connection.peer.node_id]
 
@@ -175,14 +189,28 @@ class ConnectionPool:
 async def connect(contact: Contact, channel: ChannelKeys, settings: NetSettings) -> Connection:
     """Open a secured connection to a contact; `run` it next.
 
-    Raises OSError or trio.BrokenResourceError, and what `handshaking.initiate` raises. If it is
-    cancelled, nothing stays open.
+    A peer that closes without a word may know only another of the keys that this node accepts, so
+    they are tried one after the other. Raises OSError or trio.BrokenResourceError, and what
+    `handshaking.initiate` raises. If it is cancelled, nothing stays open.
     """
+    *first, last = channel.offers()
+    for psk in first:
+        try:
+            return await connect_under(psk, contact, channel, settings)
+        except (RemoteProtocolError, trio.BrokenResourceError):
+            continue
+    return await connect_under(last, contact, channel, settings)
+
+
+async def connect_under(
+    psk: bytes, contact: Contact, channel: ChannelKeys, settings: NetSettings
+) -> Connection:
+    """Open a secured connection under one psk, as `connect`."""
     address = contact.address
     stream = await trio.open_tcp_stream(address.host, address.port)
     transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
     try:
-        secured = await initiate(transport, channel, expect=contact.public_key)
+        secured = await initiate(transport, channel, expect=contact.public_key, psk=psk)
         return Connection(transport, secured, settings)
     except BaseException:
         transport.close()

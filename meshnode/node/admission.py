@@ -29,12 +29,19 @@ class Admissions:
     """The sponsor's side of joining."""
 
     def __init__(
-        self, path: Path, identity: Identity, mesh: Mesh, unix_now: Callable[[], float]
+        self,
+        path: Path,
+        identity: Identity,
+        mesh: Mesh,
+        unix_now: Callable[[], float],
+        mesh_key: Callable[[], bytes] | None = None,
     ) -> None:
+        """`mesh_key` gives the mesh's key as it is now, if it may have been replaced."""
         self._path = path
         self._identity = identity
         self._mesh = mesh
         self._unix_now = unix_now
+        self._mesh_key = mesh_key
         self.ledger = _read_ledger(path)
 
     def own_roles(self) -> Role:
@@ -94,7 +101,7 @@ class Admissions:
         return Admitted(
             mesh_name=self._mesh.name,
             root_key=self._mesh.root_key,
-            mesh_key=self._mesh.mesh_key,
+            mesh_key=self._mesh_key() if self._mesh_key else self._mesh.mesh_key,
             chain=chain,
             members=members,
             seeds=self._mesh.seeds,

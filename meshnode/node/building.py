@@ -20,7 +20,7 @@ from meshnode.gossip.member import Member, MemberState
 from meshnode.gossip.settings import GossipSettings
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
-from meshnode.ids import Address, Contact
+from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Random
 from meshnode.net.channel import MeshChannel
 from meshnode.net.connection import Peer
@@ -35,6 +35,8 @@ from meshnode.node.catalog import Catalog
 from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.fetching import Fetching
+from meshnode.node.keyring_book import MeshBook
+from meshnode.node.keyring_parts import Upkeep
 from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
@@ -100,21 +102,39 @@ class Building:
     # ------------------------------------------------------------------ the parts, bottom up
 
     def _trust_and_admission(self) -> None:
+        self.book = MeshBook(
+            self.home.keyring_file, self.home.revocations_file, self.mesh, unix_now
+        )
         self.trust = Trust(
             self.home.trust_file,
             self.mesh,
             accept_mesh=self.config.policy.publishers == "mesh",
             unix_now=unix_now,
+            revoked=self._revoked,
         )
-        self.admissions = Admissions(self.home.invites_file, self.identity, self.mesh, unix_now)
+        self.admissions = Admissions(
+            self.home.invites_file,
+            self.identity,
+            self.mesh,
+            unix_now,
+            mesh_key=lambda: self.book.ring.mesh_key,
+        )
 
     async def _network(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
         net = NetSettings()
-        channel = MeshChannel(
-            self.identity, self.mesh, invites=self.admissions.psks, unix_now=unix_now
+        self.channel = channel = MeshChannel(
+            self.identity,
+            self.mesh,
+            invites=self.admissions.psks,
+            unix_now=unix_now,
+            keys=self.book.ring,
+            revoked=self._revoked,
         )
         self.datagrams = DatagramSocket(
-            self.identity, mesh=self.mesh, settings=net, cookies_secret=self._secret(b"cookies")
+            self.identity,
+            mesh=self.book.ring,
+            settings=net,
+            cookies_secret=self._secret(b"cookies"),
         )
         self.datagrams.seeds.update(seed.public_key for seed in self.mesh.seeds)
         self.pool = ConnectionPool(channel, net, nursery)
@@ -275,12 +295,14 @@ class Building:
             announcing=self.announcing,
             spreading=Spreading(own_id, own_name, self.membership, self.pool),
         )
+        self.upkeep = Upkeep(self)
         self.answers = Answers(
             local=self.local,
             library=self.library,
             admissions=self.admissions,
             members=self._members_for_a_joiner,
             hold=self.publishing.hold,
+            reconcile=self.upkeep.reconciling.answer,
         )
 
     # ------------------------------------------------------------------ what parts tell each other
@@ -311,6 +333,9 @@ class Building:
         ]
 
     # ------------------------------------------------------------------ small things
+
+    def _revoked(self) -> frozenset[PublicKey]:
+        return self.book.revocations.keys
 
     def _secret(self, purpose: bytes) -> bytes:
         """Return 32 bytes only this node can compute, the same after a restart."""
@@ -347,6 +372,7 @@ class Building:
                 requests=self.requests,
                 publishing=self.publishing,
                 admissions=self.admissions,
+                upkeep=self.upkeep,
                 started_at=self.started_at,
                 stopping=self.stopping,
                 accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),

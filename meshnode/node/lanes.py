@@ -130,6 +130,11 @@ class Lanes:
         """Never close this module's lane to make room."""
         self._pinned.add(module)
 
+    def close(self, module: ContentHash) -> None:
+        """Let go of a module that may not run here any more; what is queued for it fails."""
+        if module in self._open:
+            self._close(module)
+
     async def close_all(self) -> None:
         """Let go of every instance and wait until it is gone; nothing may be queued any more.
 

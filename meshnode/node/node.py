@@ -20,6 +20,7 @@ from meshnode.node import report
 from meshnode.node.admission import Admissions
 from meshnode.node.catalog import Catalog, publisher_name
 from meshnode.node.directory import Directory
+from meshnode.node.keyring_parts import Upkeep
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library, ModuleInfo
 from meshnode.node.load import LoadReporter
@@ -69,6 +70,7 @@ class Parts:
     requests: Requests
     publishing: Publishing
     admissions: Admissions
+    upkeep: Upkeep
     started_at: float
     stopping: trio.Event
     accelerators: Callable[[], list[str]]
@@ -230,6 +232,23 @@ class Node:
             raise UsageError(f"not a publisher key: {error}") from error
         self.parts.trust.add(publisher, name)
         return {"name": name, "key": to_text(publisher), "short": short(publisher)}
+
+    def revocations(self) -> list[dict[str, Any]]:
+        """Return who is expelled from the mesh, why, when and by whom."""
+        return self.parts.upkeep.revoking.listed()
+
+    async def revoke(self, who: str, reason: str, rotate: bool) -> dict[str, Any]:
+        """Expel a device, tell everybody, and begin to replace the mesh's key."""
+        return await self.parts.upkeep.revoking.revoke(who, reason, rotate=rotate)
+
+    def rotate(self, force: bool, wait_s: int, keep_s: int) -> dict[str, Any]:
+        """Begin to replace the mesh's key, or go on with it; see `Rotation.start`."""
+        self.parts.upkeep.rotation.start(force=force, wait_s=wait_s, keep_s=keep_s)
+        return self.rotation()
+
+    def rotation(self) -> dict[str, Any]:
+        """Return how far the mesh's newest key is."""
+        return self.parts.upkeep.rotation.progress()
 
     async def drain(self, grace_s: float) -> None:
         """Take no new work, say so, and wait until what is queued is done, at most `grace_s`."""

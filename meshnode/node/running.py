@@ -41,6 +41,7 @@ class Running:
         deliver = deliver_safely(self._deliver)
         nursery.start_soon(self._parts.datagrams.run, deliver)
         nursery.start_soon(self._parts.listener.run)
+        self._parts.upkeep.start(nursery)
         nursery.start_soon(self._parts.membership.run)
         nursery.start_soon(self._parts.directory.run)
         nursery.start_soon(self._parts.load.run, self._publish_load)
@@ -67,6 +68,10 @@ class Running:
 
     def _deliver(self, received: Received) -> None:
         """Give a datagram to the machine whose language it speaks; a seed speaks only the DHT's."""
+        heard = self._parts.upkeep.expelled.without_expelled(received)
+        if heard is None:
+            return
+        received = heard
         if isinstance(received.message, Ping | Ack | PingRequest | Gossip):
             if received.sender.public_key not in self._parts.datagrams.seeds:
                 self._parts.membership.receive(received)

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 from meshnode.caps import Caps
 from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, RequestId
+from meshnode.wire.reconciling import Reconcile as Reconcile
+from meshnode.wire.reconciling import Reconciled as Reconciled
 from meshnode.wire.tensor import Body as Body
 from meshnode.wire.tensor import Buffer as Buffer
 from meshnode.wire.tensor import TensorHeader as TensorHeader
@@ -362,10 +364,19 @@ Datagram: TypeAlias = (
 """What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
 
 Request: TypeAlias = (
-    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | Join
+    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | Join | Reconcile
 )
 Reply: TypeAlias = (
-    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog | Admission
+    Prediction
+    | Failure
+    | Description
+    | Held
+    | PieceHashes
+    | Piece
+    | Holding
+    | Catalog
+    | Admission
+    | Reconciled
 )
 StreamMessage: TypeAlias = Request | Reply
 """What travels over a connection."""

@@ -64,6 +64,7 @@ def _check_names(message: messages.Predict | messages.Prediction) -> None:
 
 ID = exactly(HASH_BYTES)
 TAG = exactly(8)
+DIGEST = exactly(limits.DIGEST_BYTES)
 BLOB_SIZE = Uint(limits.BLOB_BYTES_MAX)
 CERTIFICATES = ListOf(Bytes(1, limits.CERTIFICATE_BYTES_MAX), limits.CERTIFICATE_CHAIN_MAX)
 CONTACT = ContactField()
@@ -245,6 +246,12 @@ CALLS: dict[int, Call] = {
         chain=CERTIFICATES,
         members=ListOf(CONTACT, limits.ADMISSION_MEMBERS_MAX),
         seeds=ListOf(CONTACT, limits.SEEDS_MAX),
+    ),
+    24: Call(
+        Record(messages.Reconcile, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
+    ),
+    25: Call(
+        Record(messages.Reconciled, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
     ),
 }
 

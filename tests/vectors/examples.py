@@ -161,6 +161,12 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             members=(ALICE, BOB),
             seeds=(CAROL,),
         ),
+        "reconcile": m.Reconcile(keys=bytes([0x6B] * 16), revocations=bytes([0x7E] * 16)),
+        "reconciled": m.Reconciled(
+            keys=bytes([0x6B] * 16),
+            revocations=bytes([0x7F] * 16),
+            body=(bytes.fromhex("828081") + b"\x82\x81\x4bcertificate\x81\x4arevocation",),
+        ),
     },
 }
 

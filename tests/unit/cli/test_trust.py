@@ -10,3 +10,10 @@ def test_publishers_are_listed_and_added(terminal: Terminal) -> None:
         "modules signed by me (KEY) may run here now"
     ]
     assert terminal.json("trust", "add", "KEY", "--name", "me")["added"]["name"] == "me"
+
+
+def test_the_expelled_are_listed_with_their_reason(terminal: Terminal) -> None:
+    lines = terminal.run("trust")
+    assert lines[-2] == "nodes: 3 here now, 1 revoked"
+    assert "line2-gw (LA6N4MN)  stolen  2026-0" in lines[-1]
+    assert terminal.json("trust")["revoked"][0]["by"] == "lab"
