@@ -58,11 +58,11 @@ class SocketTransport:
     """A connected TCP socket, drained without a system call in vain."""
 
     def __init__(self, sock: trio.socket.SocketType, *, unacknowledged_ms: int) -> None:
+        peer: Sockaddr = sock.getpeername()  # first: it fails if the peer is gone
         self._stream = trio.SocketStream(sock)
         self._socket = sock
         self._raw = socket.socket(fileno=sock.fileno())
         self._raw.setblocking(False)
-        peer: Sockaddr = sock.getpeername()
         self.address = from_sockaddr(peer)
         _tune(self._raw, self.address, unacknowledged_ms)
 
