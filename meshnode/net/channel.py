@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from meshnode.errors import InviteForeign, NotAMember, RemoteProtocolError
+from meshnode.errors import InviteForeign, NotAMember, RemoteProtocolError, Revoked
 from meshnode.identity.certificates import (
     Certificate,
     check_node,
@@ -82,6 +82,10 @@ class ChannelKeys(Protocol):
         ...
 
 
+def _unheard(peer_key: PublicKey, fallen: bool) -> None:
+    pass
+
+
 class MeshChannel:
     """A member's channels: to other members, and from joiners that hold an invite of ours."""
 
@@ -94,11 +98,13 @@ class MeshChannel:
         unix_now: Callable[[], float],
         keys: MeshKeys | None = None,
         revoked: Callable[[], Container[PublicKey]] = frozenset,
+        judged: Callable[[PublicKey, bool], None] = _unheard,
     ) -> None:
         """`invites` gives the psks of the invites that are out; None if there are never any.
 
         `keys` are the mesh's as they are now, if they may change; `revoked` gives the keys that no
-        chain may contain.
+        chain may contain; `judged` hears of each member that proved its key, and whether its chain
+        contained one.
         """
         self.identity = identity
         self._mesh = mesh
@@ -106,6 +112,7 @@ class MeshChannel:
         self._invites = invites
         self._unix_now = unix_now
         self._revoked = revoked
+        self._judged = judged
 
     def prologue(self) -> bytes:
         """See `ChannelKeys.prologue`."""
@@ -141,15 +148,21 @@ class MeshChannel:
         root_key, chain = read_payload(payload)
         if root_key != self._mesh.root_key:
             raise NotAMember("the certificate belongs to another mesh")
-        certificates = verify_line(
-            chain,
-            root_key=self._mesh.root_key,
-            network=self._mesh.network,
-            now_unix=self._unix_now(),
-            revoked=self._revoked(),
-        )
+        try:
+            certificates = verify_line(
+                chain,
+                root_key=self._mesh.root_key,
+                network=self._mesh.network,
+                now_unix=self._unix_now(),
+                revoked=self._revoked(),
+            )
+        except Revoked:
+            if read(chain[-1]).subject == peer_key:
+                self._judged(peer_key, True)
+            raise
         leaf = certificates[-1]
         check_node(leaf, peer_key)
+        self._judged(peer_key, False)
         line = tuple(certificate.subject for certificate in certificates)
         return Standing(certificate=leaf, invite=None, line=line)
 

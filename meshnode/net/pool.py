@@ -97,15 +97,15 @@ class ConnectionPool:
         if connection is not None:
             connection.close("the node is gone")
 
-    def expel(self, revoked: Container[PublicKey]) -> int:
-        """Close every connection to a peer whose membership comes from a revoked key; count them.
+    def expel(self, revoked: Container[PublicKey]) -> list[PublicKey]:
+        """Close every connection to a peer whose membership comes from a revoked key.
 
-        Those that are retired and only finish their calls end too.
+        Returns whom it closed to. Those that are retired and only finish their calls end too.
         """
         fallen = [c for c in self._running if any(key in revoked for key in c.peer.line)]
         for connection in fallen:
             connection.close("the peer is revoked")
-        return len(fallen)
+        return [connection.peer.public_key for connection in fallen]
 
     async def carry(self, connection: Connection, handler: Handler) -> None:
         """Run a connection that a peer opened, and use it for own calls meanwhile."""
@@ -208,7 +208,11 @@ async def connect_under(
     """Open a secured connection under one psk, as `connect`."""
     address = contact.address
     stream = await trio.open_tcp_stream(address.host, address.port)
-    transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
+    try:
+        transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
+    except OSError:  # it was gone before we looked
+        stream.socket.close()
+        raise
     try:
         secured = await initiate(transport, channel, expect=contact.public_key, psk=psk)
         return Connection(transport, secured, settings)

@@ -129,6 +129,7 @@ class Building:
             unix_now=unix_now,
             keys=self.book.ring,
             revoked=self._revoked,
+            judged=self.book.judged,
         )
         self.datagrams = DatagramSocket(
             self.identity,
@@ -321,7 +322,9 @@ class Building:
         self.mesh_changed.set()
         self.view.forget_fields()
         self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
-        if member.state is not MemberState.ALIVE:
+        if member.state is MemberState.ALIVE:
+            self.upkeep.reconciling.met(member.contact)
+        else:
             self.requests.on_doubt(member.contact.node_id)
         if member.state in (MemberState.DEAD, MemberState.LEFT):
             self.board.forget(member.contact.node_id)

@@ -14,6 +14,7 @@ from meshnode.identity.keyring import KEYS_MAX, Keyring, RingKey, first_keyring
 from meshnode.identity.mesh import Mesh
 from meshnode.identity.orders import MeshRules, verify_order
 from meshnode.identity.revocations import Revocation, Revocations
+from meshnode.ids import PublicKey
 from meshnode.storage.state import read_secret, read_state, write_secret, write_state
 from meshnode.wire import cbor
 from meshnode.wire.limits import RECONCILED_BYTES_MAX
@@ -21,6 +22,8 @@ from meshnode.wire.messages import Buffer
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
+FALLEN_MAX = 1024
+"""Devices below a revoked one that are known as such; the others are refused one by one."""
 
 
 class MeshBook:
@@ -36,10 +39,13 @@ class MeshBook:
         self._unix_now = unix_now
         self.ring = load_keyring(keyring_file, mesh)
         self.revocations = self._load_revocations()
+        self._fallen: set[PublicKey] = set()
+        self.expelled = self.revocations.keys
+        """The revoked, and those met whose membership comes from one of them."""
         self.on_keys: Callable[[], None] = _nothing
         """Called when the keys changed."""
         self.on_revoked: Callable[[], None] = _nothing
-        """Called when the set of revoked keys changed."""
+        """Called when the set of the expelled changed."""
 
     @property
     def digests(self) -> tuple[bytes, bytes]:
@@ -65,6 +71,25 @@ class MeshBook:
             case _:
                 raise RemoteProtocolError("not the keys and revocations of a member")
 
+    def judged(self, key: PublicKey, fallen: bool) -> None:
+        """A peer's certificates were judged: its membership comes from a revoked key, or is good.
+
+        Such a key is not revoked itself, so the device may come back with another certificate.
+        """
+        if fallen and key not in self._fallen and len(self._fallen) < FALLEN_MAX:
+            self._fallen.add(key)
+        elif not fallen and key in self._fallen:
+            self._fallen.remove(key)
+        else:
+            return
+        self._expel()
+
+    def _expel(self) -> None:
+        before = self.expelled
+        self.expelled = self.revocations.keys | self._fallen
+        if self.expelled != before:
+            self.on_revoked()
+
     def take_key(self, key: RingKey) -> bool:
         """Follow an order that was verified, or is our own; return whether it changed anything."""
         if not self.ring.take(key):
@@ -76,7 +101,6 @@ class MeshBook:
 
     def add_revocations(self, revocations: Iterable[Revocation]) -> bool:
         """Take verified revocations; return whether any is new."""
-        before = self.revocations.keys
         new = self.revocations.add(revocations)
         if not new:
             return False
@@ -88,8 +112,7 @@ class MeshBook:
             _log.warning(
                 "%s was revoked by %s: %s", revocation.name, revocation.by, revocation.reason
             )
-        if self.revocations.keys != before:
-            self.on_revoked()
+        self._expel()
         return True
 
     def _follow(self, orders: list[cbor.Plain]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from meshnode.errors import MeshnodeError, NotAMember, RemoteProtocolError
-from meshnode.ids import Contact, NodeId, PublicKey
+from meshnode.ids import Contact, NodeId
 from meshnode.machine import Random
 from meshnode.net.catching_up import LateChannel, catch_up
 from meshnode.net.channel import MeshChannel
@@ -26,6 +26,10 @@ _log = logging.getLogger(__name__)
 COMPARE_EVERY_S = 10.0
 """With one random member: 0.1 calls of 100 B a second, and a missed word is heard within some
 tens of seconds."""
+COMPARE_PAUSE_S = 0.5
+"""Members that are met within this are compared with together."""
+MET_MAX = 4
+"""When halves of a mesh meet again, each node compares with so many at once; they tell others."""
 LATE_EVERY_S = 3.0
 """The same with one known node that does not answer gossip: it, or we, may know old keys only."""
 RUMOUR_FANOUT = 4
@@ -54,6 +58,8 @@ class Reconciling:
         self._known = known
         self._rng = rng
         self._news = trio.Event()
+        self._met: list[Contact] = []
+        self._meeting = trio.Event()
 
     async def run(self) -> None:
         """Compare, spread news and look for the lost, until cancelled."""
@@ -65,6 +71,12 @@ class Reconciling:
     def news(self) -> None:
         """Something changed here: tell some members soon."""
         self._news.set()
+
+    def met(self, contact: Contact) -> None:
+        """A member is alive that was not before: compare with it soon, unless many wait."""
+        if len(self._met) < MET_MAX:
+            self._met.append(contact)
+        self._meeting.set()
 
     # ------------------------------------------------------------------ one exchange
 
@@ -131,8 +143,12 @@ class Reconciling:
 
     async def _keep_comparing(self) -> None:
         while True:
-            await self._try(self.compare, self._some(1))
-            await trio.sleep(COMPARE_EVERY_S * (0.5 + self._rng.random()))
+            with trio.move_on_after(COMPARE_EVERY_S * (0.5 + self._rng.random())):
+                await self._meeting.wait()
+            self._meeting = trio.Event()
+            contacts, self._met = self._met or self._some(1), []
+            await self._try(self._seek, contacts)
+            await trio.sleep(COMPARE_PAUSE_S)
 
     async def _keep_spreading(self) -> None:
         while True:
@@ -145,12 +161,12 @@ class Reconciling:
         while True:
             await trio.sleep(LATE_EVERY_S * (0.5 + self._rng.random()))
             alive = {m.contact.public_key for m in self._membership.alive()}
-            lost = [c for c in self._known() if c.public_key not in alive | self._expelled()]
+            lost = [c for c in self._known() if c.public_key not in alive | self._book.expelled]
             if lost:
                 await self._seek(self._rng.choice(lost))
 
     async def _seek(self, contact: Contact) -> None:
-        """Compare with a lost node under the keys we have, else ask it under what they became."""
+        """Compare with a node under the keys we have, else ask it under what they became."""
         before = self._book.digests
         try:
             await self.compare(contact)
@@ -176,13 +192,10 @@ class Reconciling:
                 _log.debug("no comparison with %s: %s", contact.address, error)
 
     def _some(self, count: int) -> list[Contact]:
-        expelled = self._expelled()
+        expelled = self._book.expelled
         alive = [m.contact for m in self._membership.alive()]
         there = [c for c in alive if c.public_key not in expelled]
         return self._rng.sample(there, min(count, len(there)))
-
-    def _expelled(self) -> frozenset[PublicKey]:
-        return self._book.revocations.keys
 
 
 def _joined(body: Body) -> Buffer:

@@ -110,7 +110,7 @@ class Rotation:
         """Return how far the newest key is, and who is waited for."""
         ring, plan = self._book.ring, self._mine()
         newest = ring.newest
-        expelled = self._book.revocations.keys
+        expelled = self._book.expelled
         members = [m for m in self._membership.members() if m.contact.public_key not in expelled]
         alive = [m for m in members if m.state.present]
         waiting = [m.name for m in alive if not self._has_all(m.contact.node_id)]
@@ -149,7 +149,8 @@ class Rotation:
             return
         await self._tell_the_rest()
         if newest.key_id != self._book.ring.newest.key_id:
-            _log.warning("another admin's new key has overtaken this one")
+            if self._mine() is None:
+                _log.warning("another admin's new key has overtaken this one")
             return
         everybody = all(self._has_all(m.contact.node_id) for m in self._alive())
         now = self._unix_now()
@@ -183,7 +184,7 @@ class Rotation:
 
     def _alive(self) -> list[Member]:
         """Return the members whose word is waited for; an expelled one may look alive a while."""
-        expelled = self._book.revocations.keys
+        expelled = self._book.expelled
         return [m for m in self._membership.alive() if m.contact.public_key not in expelled]
 
     def _has_all(self, node_id: NodeId) -> bool:

@@ -57,9 +57,10 @@ class Expelled:
 
     def enforce(self) -> None:
         """Act on the revocations that are known; called when they change, and at the start."""
-        expelled = self._book.revocations.keys
+        for key in self._pool.expel(self._book.revocations.keys):
+            self._book.judged(key, True)
+        expelled = self._book.expelled
         self._datagrams.expelled = expelled
-        self._pool.expel(expelled)
         for member in self._membership.members():
             if member.contact.public_key in expelled:
                 self._directory.heard_of(member.contact, alive=False)
@@ -77,7 +78,7 @@ class Expelled:
 
     def without_expelled(self, received: Received) -> Received | None:
         """Return a datagram without what it says of expelled nodes, or None if nothing is left."""
-        expelled = self._book.revocations.keys
+        expelled = self._book.expelled
         if not expelled:
             return received
         message = without(received.message, expelled)
