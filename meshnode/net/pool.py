@@ -55,6 +55,7 @@ class ConnectionPool:
         self._watch = Watch()
         nursery.start_soon(self._watch.run)
         self._running: set[Connection] = set()
+        self._revoked: Container[PublicKey] = frozenset()
         self._attempts: dict[Contact, _Attempt] = {}
 
     def __len__(self) -> int:
@@ -102,10 +103,14 @@ class ConnectionPool:
 
         Returns whom it closed to. Those that are retired and only finish their calls end too.
         """
-        fallen = [c for c in self._running if any(key in revoked for key in c.peer.line)]
+        self._revoked = revoked
+        fallen = [c for c in self._running if self._is_fallen(c)]
         for connection in fallen:
             connection.close("the peer is revoked")
         return [connection.peer.public_key for connection in fallen]
+
+    def _is_fallen(self, connection: Connection) -> bool:
+        return any(key in self._revoked for key in connection.peer.line)
 
     async def carry(self, connection: Connection, handler: Handler) -> None:
         """Run a connection that a peer opened, and use it for own calls meanwhile."""
@@ -160,6 +165,8 @@ class ConnectionPool:
 
     async def _run(self, connection: Connection, handler: Handler) -> None:
         self._running.add(connection)
+        if self._is_fallen(connection):  # revoked during the last step of the handshake
+            connection.close("the peer is revoked")
         try:
             await connection.run(handler, self._watch)
         finally:
