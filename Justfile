@@ -59,6 +59,11 @@ soak:
 guests:
     python -m pip install -q -e '.[guests]' && python guests/build.py --check
 
+# Our signed records against pycose and python-cwt, both ways; they need a cbor2 of their own
+interop:
+    python3 -m venv .venv-interop && .venv-interop/bin/pip install -q pycose cwt
+    INTEROP_PYTHON=.venv-interop/bin/python python -m pytest -rs tests/integration/test_cose_oracles.py
+
 # Rewrite tests/vectors and docs/errors.md from the code; the diff is the review
 generate:
     python -m tests.vectors.write && python -m tests.house.write_docs
