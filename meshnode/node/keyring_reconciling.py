@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from meshnode.errors import MeshnodeError, NotAMember, RemoteProtocolError
+from meshnode.errors import MeshnodeError, NotAMember, RemoteProtocolError, Revoked
 from meshnode.ids import Contact, NodeId
 from meshnode.machine import Random
 from meshnode.net.catching_up import LateChannel, catch_up
@@ -26,10 +26,9 @@ _log = logging.getLogger(__name__)
 COMPARE_EVERY_S = 10.0
 """With one random member: 0.1 calls of 100 B a second, and a missed word is heard within some
 tens of seconds."""
-COMPARE_PAUSE_S = 0.5
-"""Members that are met within this are compared with together."""
-MET_MAX = 4
-"""When halves of a mesh meet again, each node compares with so many at once; they tell others."""
+COMPARE_PAUSE_S = 2.0
+"""Of the members that are met within this one is compared with: where thousands start at once, or
+halves of a mesh meet again, each node opens few connections; the rumour does the rest."""
 LATE_EVERY_S = 3.0
 """The same with one known node that does not answer gossip: it, or we, may know old keys only."""
 RUMOUR_FANOUT = 4
@@ -73,9 +72,8 @@ class Reconciling:
         self._news.set()
 
     def met(self, contact: Contact) -> None:
-        """A member is alive that was not before: compare with it soon, unless many wait."""
-        if len(self._met) < MET_MAX:
-            self._met.append(contact)
+        """A member is alive that was not before: compare soon with it, or with a later one."""
+        self._met = [contact]
         self._meeting.set()
 
     # ------------------------------------------------------------------ one exchange
@@ -84,6 +82,9 @@ class Reconciling:
         """Answer a member; one that knows retired keys only may ask this and nothing else."""
         if peer.certificate is None and peer.lagging is None:
             raise NotAMember("only a member may ask this")
+        if any(key in self._book.revocations.keys for key in peer.line):
+            # Its channel is older than its expulsion: the new key must not go through it.
+            raise Revoked("this device's membership comes from one that is revoked")
         if any(len(part) for part in ask.body):
             self._merge(ask.body)
         keys, revocations = self._book.digests
