@@ -148,6 +148,10 @@ class Client:
         """Trust a publisher's key at the local node from now on."""
         return dict(self._connection.call("trust", {"add": key, "name": name})[0])
 
+    def trust_log(self) -> dict[str, Any]:
+        """Return who was admitted, trusted and revoked here: "entries", "head", "broken_at"."""
+        return dict(self._connection.call("trust", {"log": True})[0])
+
     def revocations(self) -> list[dict[str, Any]]:
         """Return who is expelled from the mesh, why, when and by whom."""
         return list(self._connection.call("revocations")[0])

@@ -69,6 +69,11 @@ class Home:
         return self.data / "revocations.cbor"
 
     @property
+    def trust_log_file(self) -> Path:
+        """Who was admitted, trusted and revoked here, and when."""
+        return self.data / "trust.log"
+
+    @property
     def rotation_file(self) -> Path:
         """How far this node is with replacing the mesh's key, if it is doing so."""
         return self.data / "rotation.cbor"

@@ -242,6 +242,8 @@ class ControlDoor:
         return await self._node.publish(parts[0], parts[1:], _count(args, "replicas", 1, 256))
 
     def _trust(self, args: Fields) -> Any:  # noqa: ANN401 - a list or an object
+        if args.get("log") is True:
+            return self._node.trust_log()
         if args.get("add") is not None:
             return self._node.trust_add(_text(args, "add"), _text(args, "name"))
         return self._node.trust_list()

@@ -135,6 +135,10 @@ class NodeFacade(Protocol):
         """Trust a publisher from now on."""
         ...
 
+    def trust_log(self) -> Facts:
+        """Return who was admitted, trusted and revoked here, and whether that was changed."""
+        ...
+
     def revocations(self) -> list[Facts]:
         """Return who is expelled from the mesh, why, when and by whom."""
         ...

@@ -20,7 +20,7 @@ from meshnode.gossip.member import Member, MemberState
 from meshnode.gossip.settings import GossipSettings
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
-from meshnode.ids import Address, Contact, PublicKey
+from meshnode.ids import Address, Contact
 from meshnode.machine import Random
 from meshnode.net.channel import MeshChannel
 from meshnode.net.connection import Peer
@@ -48,6 +48,7 @@ from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
 from meshnode.node.trust import Trust
+from meshnode.node.trust_log import TrustLog
 from meshnode.node.unfit import Unfit
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
@@ -102,15 +103,17 @@ class Building:
     # ------------------------------------------------------------------ the parts, bottom up
 
     def _trust_and_admission(self) -> None:
+        self.log = TrustLog(self.home.trust_log_file, unix_now)
         self.book = MeshBook(
-            self.home.keyring_file, self.home.revocations_file, self.mesh, unix_now
+            self.home.keyring_file, self.home.revocations_file, self.mesh, unix_now, self.log
         )
         self.trust = Trust(
             self.home.trust_file,
             self.mesh,
             accept_mesh=self.config.policy.publishers == "mesh",
             unix_now=unix_now,
-            revoked=self._revoked,
+            revoked=self.book.revoked,
+            log=self.log,
         )
         self.admissions = Admissions(
             self.home.invites_file,
@@ -118,6 +121,7 @@ class Building:
             self.mesh,
             unix_now,
             mesh_key=lambda: self.book.ring.mesh_key,
+            log=self.log,
         )
 
     async def _network(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
@@ -128,7 +132,7 @@ class Building:
             invites=self.admissions.psks,
             unix_now=unix_now,
             keys=self.book.ring,
-            revoked=self._revoked,
+            revoked=self.book.revoked,
             judged=self.book.judged,
         )
         self.datagrams = DatagramSocket(
@@ -337,9 +341,6 @@ class Building:
 
     # ------------------------------------------------------------------ small things
 
-    def _revoked(self) -> frozenset[PublicKey]:
-        return self.book.revocations.keys
-
     def _secret(self, purpose: bytes) -> bytes:
         """Return 32 bytes only this node can compute, the same after a restart."""
         return blake2b(purpose, key=self.identity.seed, digest_size=32, person=b"meshnode").digest()
@@ -376,6 +377,7 @@ class Building:
                 publishing=self.publishing,
                 admissions=self.admissions,
                 upkeep=self.upkeep,
+                log=self.log,
                 started_at=self.started_at,
                 stopping=self.stopping,
                 accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),

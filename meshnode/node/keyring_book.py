@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from meshnode.errors import IdentityError, MeshnodeError, NotAMember, RemoteProtocolError
+from meshnode.identity.certificates import read
 from meshnode.identity.keyring import KEYS_MAX, Keyring, RingKey, first_keyring
 from meshnode.identity.mesh import Mesh
 from meshnode.identity.orders import MeshRules, verify_order
 from meshnode.identity.revocations import Revocation, Revocations
-from meshnode.ids import PublicKey
+from meshnode.ids import PublicKey, node_id_of, short
+from meshnode.node.trust_log import TrustLog
 from meshnode.storage.state import read_secret, read_state, write_secret, write_state
 from meshnode.wire import cbor
 from meshnode.wire.limits import RECONCILED_BYTES_MAX
@@ -30,13 +32,19 @@ class MeshBook:
     """What this node knows of its mesh's keys, and of who is expelled from it."""
 
     def __init__(
-        self, keyring_file: Path, revocations_file: Path, mesh: Mesh, unix_now: Callable[[], float]
+        self,
+        keyring_file: Path,
+        revocations_file: Path,
+        mesh: Mesh,
+        unix_now: Callable[[], float],
+        log: TrustLog | None = None,
     ) -> None:
         """Read both files. Raises IdentityError if others can read the keys, or damaged ones."""
         self._keyring_file = keyring_file
         self._revocations_file = revocations_file
         self._mesh = mesh
         self._unix_now = unix_now
+        self._trust_log = log
         self.ring = load_keyring(keyring_file, mesh)
         self.revocations = self._load_revocations()
         self._fallen: set[PublicKey] = set()
@@ -96,6 +104,9 @@ class MeshBook:
             return False
         write_secret(self._keyring_file, self.ring.to_bytes())
         _log.info("the mesh's keys are %s", self.ring)
+        if self._trust_log is not None:
+            by = read(key.chain[-1]).name
+            self._trust_log.note("key", epoch=str(key.epoch), step=key.stage.name.lower(), by=by)
         self.on_keys()
         return True
 
@@ -109,11 +120,26 @@ class MeshBook:
             {"format": _FORMAT, "network": self._mesh.network, "all": self.revocations.plain()},
         )
         for revocation in new:
+            self._note(revocation)
             _log.warning(
                 "%s was revoked by %s: %s", revocation.name, revocation.by, revocation.reason
             )
         self._expel()
         return True
+
+    def revoked(self) -> frozenset[PublicKey]:
+        """Return the keys that no certificate chain may contain."""
+        return self.revocations.keys
+
+    def _note(self, revocation: Revocation) -> None:
+        if self._trust_log is not None:
+            self._trust_log.note(
+                "revoked",
+                name=revocation.name,
+                id=short(node_id_of(revocation.subject)),
+                reason=revocation.reason,
+                by=revocation.by,
+            )
 
     def _follow(self, orders: list[cbor.Plain]) -> bool:
         changed = False

@@ -28,6 +28,7 @@ from meshnode.node.membership import Membership
 from meshnode.node.publishing import Publishing
 from meshnode.node.requests import Requests, new_request_id
 from meshnode.node.trust import Trust
+from meshnode.node.trust_log import TrustLog
 from meshnode.placement.board import Scoreboard
 from meshnode.wire.messages import Body, Predict, Prediction, TensorHeader
 
@@ -71,6 +72,7 @@ class Parts:
     publishing: Publishing
     admissions: Admissions
     upkeep: Upkeep
+    log: TrustLog
     started_at: float
     stopping: trio.Event
     accelerators: Callable[[], list[str]]
@@ -232,6 +234,10 @@ class Node:
             raise UsageError(f"not a publisher key: {error}") from error
         self.parts.trust.add(publisher, name)
         return {"name": name, "key": to_text(publisher), "short": short(publisher)}
+
+    def trust_log(self) -> dict[str, Any]:
+        """Return who was admitted, trusted and revoked here, and whether that was changed since."""
+        return self.parts.log.facts()
 
     def revocations(self) -> list[dict[str, Any]]:
         """Return who is expelled from the mesh, why, when and by whom."""

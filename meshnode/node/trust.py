@@ -14,6 +14,7 @@ from meshnode.errors import NotAMember, RemoteProtocolError, StoreError, Untrust
 from meshnode.identity.certificates import Role, verify_chain
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import PublicKey, short, to_text
+from meshnode.node.trust_log import TrustLog
 from meshnode.storage.state import read_state, write_state
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Trust:
         accept_mesh: bool,
         unix_now: Callable[[], float],
         revoked: Callable[[], Container[PublicKey]] = frozenset,
+        log: TrustLog | None = None,
     ) -> None:
         """`revoked` gives the keys that are expelled from the mesh, and the chains below them."""
         self._path = path
@@ -48,6 +50,7 @@ class Trust:
         self._accept_mesh = accept_mesh
         self._unix_now = unix_now
         self._revoked = revoked
+        self._trust_log = log
         self._listed: dict[PublicKey, str] = {}
         self._chains: dict[PublicKey, tuple[bytes, ...]] = {}
         self._load()
@@ -96,10 +99,14 @@ class Trust:
         """Trust a publisher by hand, from now on and after a restart."""
         self._listed[publisher] = name
         self._save()
+        if self._trust_log is not None:
+            self._trust_log.note("trusted", name=name, key=short(publisher))
 
     def add_chain(self, publisher: PublicKey, chain: tuple[bytes, ...]) -> None:
         """Remember a publisher's certificate chain that this node issued itself."""
         self._remember(publisher, chain)
+        if self._trust_log is not None:
+            self._trust_log.note("certified", publisher=short(publisher))
 
     def publishers(self) -> list[Publisher]:
         """Return every publisher known to be trusted."""

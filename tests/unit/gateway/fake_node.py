@@ -149,6 +149,10 @@ class FakeNode:
             raise MeshnodeError("not a key")
         return {"name": name, "key": key, "short": key[:7]}
 
+    def trust_log(self) -> dict[str, Any]:
+        entry = {"at": 1_777_777_777, "what": "admitted", "name": "nas", "id": "D5TQ7RA"}
+        return {"entries": [entry], "head": "ab" * 32, "broken_at": None}
+
     def revocations(self) -> list[dict[str, Any]]:
         return [
             {"name": "line2-gw", "short": "LA6N4MN", "node_id": "LA6N4MN", "public_key": "K"}
