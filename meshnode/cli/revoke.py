@@ -46,6 +46,9 @@ def lines(done: dict[str, Any]) -> list[str]:
         names = ", ".join(done["not_reached"])
         verb = "is" if len(done["not_reached"]) == 1 else "are"
         found.append(f"  {names} {verb} offline, will get it on return")
+    if done["fallen"]:
+        found.append(f"  fall with it, for it had admitted them: {', '.join(done['fallen'])}")
+        found.append("  to keep one of them, invite it anew:  meshnode invite")
     if done["rotating"]:
         found.append("  the mesh's key is being replaced:  meshnode rotate --status")
     else:

@@ -70,6 +70,9 @@ class Revoking:
         others = [m for m in self._membership.members() if m.contact.public_key != subject]
         alive = [m for m in others if m.state.present]
         heard = await self._reconciling.tell_all(m.contact for m in alive)
+        # Telling them has shown whose membership came from the expelled device.
+        fallen = [m for m in others if m.contact.public_key in self._book.expelled]
+        others = [m for m in others if m not in fallen]
         self._reconciling.news()
         if rotate:
             self._rotation.start(force=False, wait_s=ROTATION_WAIT_S, keep_s=0.0)
@@ -81,6 +84,7 @@ class Revoking:
             "reached": sum(heard.values()),
             "members": len(others),
             "not_reached": [m.name for m in others if not heard.get(m.contact.node_id)],
+            "fallen": [m.name for m in fallen],
             "rotating": rotate,
         }
 

@@ -85,14 +85,16 @@ class Running:
 
     def _known_contacts(self) -> list[Contact]:
         known = dict.fromkeys((*self._parts.directory.contacts(), *self._parts.saved.contacts))
-        seeds = self._parts.datagrams.seeds
+        nobody = self._parts.datagrams.seeds | self._parts.book.expelled
         own = self._parts.contact.public_key
-        return [c for c in known if c.public_key not in seeds and c.public_key != own]
+        return [c for c in known if c.public_key not in nobody and c.public_key != own]
 
     async def _keep_bootstrapped(self) -> None:
         """Ask the peer cache and every seed, now and again, so that two half-meshes heal."""
         while True:
-            contacts = tuple(c for c in self._parts.saved.contacts if c != self._parts.contact)
+            nobody = self._parts.book.expelled | {self._parts.contact.public_key}
+            saved = self._parts.saved.contacts
+            contacts = tuple(c for c in saved if c.public_key not in nobody)
             self._parts.directory.join((*self._parts.mesh.seeds, *contacts))
             self._parts.membership.join(contacts)
             await trio.sleep(BOOTSTRAP_EVERY_S)
@@ -125,7 +127,9 @@ class Running:
 
         A disk that is full, or gone, must not end a node that serves.
         """
-        alive = [m.contact for m in self._parts.membership.members()]
+        expelled = self._parts.book.expelled
+        members = self._parts.membership.members()
+        alive = [m.contact for m in members if m.contact.public_key not in expelled]
         known = tuple(dict.fromkeys((*alive, *self._known_contacts())))
         latest = {c.public_key: c for c in reversed(known)}
         state = Remembered(

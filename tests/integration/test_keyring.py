@@ -148,6 +148,8 @@ async def test_the_expelled_is_cut_off_with_the_key_it_still_has(tmp_path: Path)
         for node in (a, b):
             assert [r["name"] for r in node.revocations()] == ["c"]
             assert all(p["state"] == "left" for p in node.peers() if p["name"] == "c")
+        for node in (a, b):
+            await until(lambda node=node: node.parts.directory.size == 1, 60)
         await until(lambda: not any(p["state"] == "alive" for p in c.peers()), 60)
         with as_left_behind(tmp_path, "c") as (identity, channel, ring):
             assert ring.current.epoch == 1
@@ -217,7 +219,8 @@ async def test_what_a_revoked_device_admitted_and_published_falls_with_it(tmp_pa
         await mesh.see_each_other()
         await publish(tmp_path, b, 3)
         assert [m.manifest.name for m in a.parts.library.modules] == ["digits"]
-        await a.revoke("b", "stolen", True)
+        done = await a.revoke("b", "stolen", True)
+        assert (done["fallen"], done["members"]) == (["child"], 0)
         await until(lambda: a.rotation()["finished"], 90)
         await until(lambda: not a.parts.library.modules)
         with pytest.raises(MeshnodeError):
@@ -273,4 +276,6 @@ async def test_what_a_joiner_gets_is_the_present_key(tmp_path: Path) -> None:
         await until(lambda: all_at(mesh, 1, accepted=1), 30)
         await mesh.add("b")
         await mesh.see_each_other()
+        said = [e["what"] for e in a.trust_log()["entries"]]
+        assert said == ["key", "key", "key", "admitted"]
         await until(lambda: all_at(mesh, 1, accepted=1), 30)

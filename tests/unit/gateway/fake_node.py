@@ -171,6 +171,7 @@ class FakeNode:
             "reached": 17,
             "members": 18,
             "not_reached": ["line6"],
+            "fallen": ["line2-cam"] if who == "line2" else [],
             "rotating": rotate,
         }
 

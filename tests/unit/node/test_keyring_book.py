@@ -1,8 +1,12 @@
 """The book of keys and revocations: kept over a restart, and merged with nothing that is false."""
 
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshnode.errors import IdentityError, NotAMember, RemoteProtocolError
 from meshnode.identity.certificates import ALL_ROLES
@@ -168,3 +172,21 @@ def test_one_below_a_revoked_key_may_come_back_with_another_certificate(tmp_path
     for n in range(FALLEN_MAX + 5):
         one.judged(n.to_bytes(32, "big"), True)  # type: ignore[arg-type]
     assert len(one.expelled) == FALLEN_MAX
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_change_to_what_is_sent_is_refused_or_no_news(data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        one, other = book(Path(folder) / "1"), book(Path(folder) / "2")
+        one.take_key(ordered(one))
+        one.add_revocations([expelled(VICTIM)])
+        body = bytearray(one.to_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            body[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
+        if data.draw(st.booleans()):
+            del body[data.draw(st.integers(0, len(body) - 1)) :]
+        with suppress(RemoteProtocolError, NotAMember):
+            other.merge(bytes(body))
+        assert other.expelled <= {VICTIM.public_key}
+        assert set(other.ring.accepted_keys()) <= {MESH.mesh_key, b"\x09" * 32}
