@@ -15,9 +15,9 @@ from meshnode.identity.keyring import Keyring, Stage
 from meshnode.identity.keys import Identity
 from meshnode.identity.ring_sealing import RingSealer
 from meshnode.identity.sealing import Sealer
-from meshnode.ids import Contact
 from meshnode.net.catching_up import LateChannel, catch_up
 from meshnode.net.channel import MeshChannel
+from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.pool import connect_under
 from meshnode.net.settings import NetSettings
 from meshnode.node import keyring_reconciling
@@ -168,22 +168,23 @@ async def nothing_opens(
     with pytest.raises(MeshnodeError, match="lost") as refused:
         await catch_up(contact, late, question, settings, timeout_s=5)
     assert "revoked" in str(refused.value.because)
-    stats = node.parts.directory._send.__self__.stats  # type: ignore[attr-defined]
+    socket, present = socket_of(node), ring_of(node)
     for sender in (identity, Identity.generate()):
-        before = stats.stranger
         packet = RingSealer(sender, ring).seal(contact.public_key, find())
-        await send(packet, contact)
-        await until(lambda before=before: stats.stranger > before)
+        opener = RingSealer(node.identity, ring)
+        assert opener.is_for_me(packet), "with the defence off, the old key kept, it opens"
+        assert not RingSealer(node.identity, present).is_for_me(packet)
+        before = socket.stats.stranger
+        assert socket._open(packet, ("127.0.0.1", 9), trio.current_time()) is None
+        assert socket.stats.stranger == before + 1
+
+
+def socket_of(node: Node) -> DatagramSocket:
+    return node.parts.upkeep.expelled._datagrams
 
 
 def find() -> bytes:
     return encode_datagram(Envelope(message=FindNode(rpc=1, target=bytes(32))))
-
-
-async def send(packet: bytes, contact: Contact) -> None:
-    sock = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
-    with sock:
-        await sock.sendto(packet, (contact.address.host, contact.address.port))
 
 
 async def test_a_revocation_alone_drops_datagrams_before_any_public_key_work(
@@ -192,21 +193,19 @@ async def test_a_revocation_alone_drops_datagrams_before_any_public_key_work(
     async with mesh_of(tmp_path, "a", "b") as mesh:
         a, b = mesh.nodes
         await a.revoke("b", "stolen", False)
-        socket = a.parts.directory._send.__self__  # type: ignore[attr-defined]
-        ring = ring_of(a)
-        packet = Sealer(b.identity, mesh_key=ring.mesh_key, network=a.mesh.network).seal(
-            a.identity.public_key, find()
-        )
+        socket, ring = socket_of(a), ring_of(a)
+        sealer = Sealer(b.identity, mesh_key=ring.mesh_key, network=a.mesh.network)
+        packet = sealer.seal(a.identity.public_key, find())
         opened: list[bytes] = []
         real = Sealer.open
         monkeypatch.setattr(Sealer, "open", lambda s, p: opened.append(p) or real(s, p))
+        where, now = ("127.0.0.1", 9), trio.current_time()
         before = socket.stats.expelled
-        await send(packet, a.contact)
-        await until(lambda: socket.stats.expelled > before)
-        assert packet not in opened
+        assert socket._open(packet, where, now) is None
+        assert (socket.stats.expelled, opened) == (before + 1, [])
         socket.expelled = frozenset()  # the defence switched off: it is opened
-        await send(packet, a.contact)
-        await until(lambda: packet in opened)
+        assert socket._open(packet, where, now) is not None
+        assert opened == [packet]
 
 
 async def test_what_a_revoked_device_admitted_and_published_falls_with_it(tmp_path: Path) -> None:
