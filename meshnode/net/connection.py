@@ -50,6 +50,8 @@ BULK_READ_BYTES = 16 * KIB
 READS_PER_WAKE_MAX = 8
 CHECK_EVERY_S = 5.0
 LAST_WORD_S = 1.0
+NOT_ACCEPTED = "it does not accept this node"
+"""How the reason begins that a peer gives when it turns this node away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,7 +365,7 @@ class Connection:
     def _on_goodbye(self, last_id: int, reason: str) -> None:
         """Fail the calls that the peer will not carry out; with a reason it takes none at all."""
         self._left = True
-        self._refusal = reason and f"it does not accept this node: {reason}"
+        self._refusal = reason and f"{NOT_ACCEPTED}: {reason}"
         for call_id, call in list(self._calls.items()):
             if call_id > last_id:
                 kind = PeerUnreachable if reason else NotCarriedOut

@@ -15,7 +15,7 @@ from meshnode.ids import Contact, NodeId
 from meshnode.machine import Random
 from meshnode.net.catching_up import LateChannel, catch_up
 from meshnode.net.channel import MeshChannel
-from meshnode.net.connection import Peer
+from meshnode.net.connection import NOT_ACCEPTED, Peer
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
 from meshnode.node.keyring_book import MeshBook
@@ -57,6 +57,7 @@ class Reconciling:
         self._known = known
         self._rng = rng
         self._news = trio.Event()
+        self._refused = False
         self._met: list[Contact] = []
         self._meeting = trio.Event()
 
@@ -181,9 +182,18 @@ class Reconciling:
                 )
                 self._took(reply)
             except MeshnodeError as error:
-                _log.debug("nothing is heard from %s: %s", contact.address, error)
+                self._say_why(contact, error)
                 return
         self._membership.join((contact,))
+
+    def _say_why(self, contact: Contact, error: MeshnodeError) -> None:
+        """Log a failure; if it is that we are not accepted, so that an operator sees it, once."""
+        refusals = [line for line in error.because if line.startswith(NOT_ACCEPTED)]
+        if refusals and not self._refused:
+            self._refused = True
+            _log.warning("%s: %s", contact.address, refusals[0])
+        else:
+            _log.debug("nothing is heard from %s: %s", contact.address, error)
 
     async def _try(self, what: Callable[[Contact], object], contacts: list[Contact]) -> None:
         for contact in contacts:

@@ -136,7 +136,10 @@ async def test_a_member_that_was_off_comes_back_before_and_after_the_old_key_is_
         assert b.rotation()["epoch"] == 2
 
 
-async def test_the_expelled_is_cut_off_with_the_key_it_still_has(tmp_path: Path) -> None:
+async def test_the_expelled_is_cut_off_with_the_key_it_still_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keyring_reconciling, "LATE_EVERY_S", 0.2)
     async with mesh_of(tmp_path, "a", "b", "c") as mesh:
         a, b, c = mesh.nodes
         a.rotate(False, LONG_S, 0)
@@ -151,6 +154,8 @@ async def test_the_expelled_is_cut_off_with_the_key_it_still_has(tmp_path: Path)
         for node in (a, b):
             await until(lambda node=node: node.parts.directory.size == 1, 60)
         await until(lambda: not any(p["state"] == "alive" for p in c.peers()), 60)
+        told = 'it does not accept this node: "c" has been revoked'
+        await until(lambda: any(told in r.getMessage() for r in caplog.records), 60)
         with as_left_behind(tmp_path, "c") as (identity, channel, ring):
             assert ring.current.epoch == 1
             await nothing_opens(b, identity, channel, ring)
