@@ -28,15 +28,13 @@ from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.listener import Listener, bind_both
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
-from meshnode.node.admission import Admissions
 from meshnode.node.announcing import Announcing
 from meshnode.node.answers import Answers
 from meshnode.node.catalog import Catalog
 from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.fetching import Fetching
-from meshnode.node.keyring_book import MeshBook
-from meshnode.node.keyring_parts import Upkeep
+from meshnode.node.keyring_parts import Upkeep, admitting
 from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
@@ -47,8 +45,6 @@ from meshnode.node.node import Node, Parts
 from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
-from meshnode.node.trust import Trust
-from meshnode.node.trust_log import TrustLog
 from meshnode.node.unfit import Unfit
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
@@ -103,25 +99,11 @@ class Building:
     # ------------------------------------------------------------------ the parts, bottom up
 
     def _trust_and_admission(self) -> None:
-        self.log = TrustLog(self.home.trust_log_file, unix_now)
-        self.book = MeshBook(
-            self.home.keyring_file, self.home.revocations_file, self.mesh, unix_now, self.log
-        )
-        self.trust = Trust(
-            self.home.trust_file,
-            self.mesh,
-            accept_mesh=self.config.policy.publishers == "mesh",
-            unix_now=unix_now,
-            revoked=self.book.revoked,
-            log=self.log,
-        )
-        self.admissions = Admissions(
-            self.home.invites_file,
+        self.log, self.book, self.trust, self.admissions = admitting(
+            self.home,
             self.identity,
             self.mesh,
-            unix_now,
-            mesh_key=lambda: self.book.ring.mesh_key,
-            log=self.log,
+            accept_mesh=self.config.policy.publishers == "mesh",
         )
 
     async def _network(self, nursery: trio.Nursery, *, probe_port: bool) -> None:

@@ -1,17 +1,23 @@
-"""The parts of a node that look after the mesh's keys and its expelled, put together."""
+"""The parts of a node that look after who may do what, the mesh's keys, and the expelled."""
 
 from typing import TYPE_CHECKING
 
 import trio
 
-from meshnode.identity.keys import random_bytes
+from meshnode.config.home import Home
+from meshnode.identity.keys import Identity, random_bytes
+from meshnode.identity.mesh import Mesh
 from meshnode.ids import Contact
 from meshnode.machine import Random
+from meshnode.node.admission import Admissions
 from meshnode.node.clock import unix_now
+from meshnode.node.keyring_book import MeshBook
 from meshnode.node.keyring_reconciling import Reconciling
 from meshnode.node.keyring_rotation import Rotation
 from meshnode.node.revoking import Revoking
 from meshnode.node.revoking_effects import Expelled
+from meshnode.node.trust import Trust
+from meshnode.node.trust_log import TrustLog
 
 if TYPE_CHECKING:
     from meshnode.node.building import Building
@@ -73,3 +79,28 @@ class Upkeep:
         known = dict.fromkeys((*parts.directory.contacts(), *parts.saved.contacts))
         nobody = {*parts.datagrams.seeds, parts.contact.public_key}
         return [contact for contact in known if contact.public_key not in nobody]
+
+
+def admitting(
+    home: Home, identity: Identity, mesh: Mesh, *, accept_mesh: bool
+) -> tuple[TrustLog, MeshBook, Trust, Admissions]:
+    """Return the parts that say who may do what: they need no network, and all others need them."""
+    log = TrustLog(home.trust_log_file, unix_now)
+    book = MeshBook(home.keyring_file, home.revocations_file, mesh, unix_now, log)
+    trust = Trust(
+        home.trust_file,
+        mesh,
+        accept_mesh=accept_mesh,
+        unix_now=unix_now,
+        revoked=book.revoked,
+        log=log,
+    )
+    admissions = Admissions(
+        home.invites_file,
+        identity,
+        mesh,
+        unix_now,
+        mesh_key=lambda: book.ring.mesh_key,
+        log=log,
+    )
+    return log, book, trust, admissions
