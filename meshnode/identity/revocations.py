@@ -27,16 +27,21 @@ from meshnode.identity.mesh import shown
 from meshnode.identity.orders import MeshRules, admin_line, check_admin
 from meshnode.ids import NetworkId, PublicKey
 from meshnode.wire import cbor
-from meshnode.wire.limits import CERTIFICATE_CHAIN_MAX, NAME_CHARS_MAX
+from meshnode.wire.limits import CERTIFICATE_CHAIN_MAX, KIB, NAME_CHARS_MAX
 
 AAD = b"meshnode/revocation/1"
-REVOCATION_BYTES_MAX = 512
+REVOCATION_BYTES_MAX = 768
+"""A name and a reason of 64 characters with 4 bytes each, a key, a signature."""
 REVOCATIONS_MAX = 1024
 """About 0.3 MB on the wire; a mesh that expelled more has its root key to start anew with."""
 REVOCATIONS_PER_ADMIN_MAX = 256
 """So that one admin that turned bad cannot fill the list."""
+LIST_BYTES_MAX = 900 * KIB
+"""All of them, with each admin's certificates once, fit the body of one message."""
 REASON_CHARS_MAX = NAME_CHARS_MAX
 DIGEST_BYTES = 16
+FIELD_BYTES = 5
+"""At most what CBOR puts before a byte string or a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,18 +253,24 @@ def _group(plain: object) -> tuple[tuple[bytes, ...], list[bytes]]:
 def _bounded(known: dict[bytes, Revocation]) -> dict[bytes, Revocation]:
     """Keep what fits: of each admin so many, then those of admins nearest to the root.
 
-    "The first of a total order" is the same set whichever way two sets were merged.
+    What is kept is the beginning of a total order, up to the first that does not fit, so it is the
+    same set whichever way two sets were merged.
     """
     if len(known) <= REVOCATIONS_PER_ADMIN_MAX:
         return known
-    line = sorted(known.items(), key=_weight)
-    of_admin: dict[PublicKey, int] = {}
+    of_chain: dict[tuple[bytes, ...], int] = {}
     kept: dict[bytes, Revocation] = {}
-    for tag, revocation in line:
-        signer = revocation.line[-1]
-        of_admin[signer] = of_admin.get(signer, 0) + 1
-        if of_admin[signer] <= REVOCATIONS_PER_ADMIN_MAX and len(kept) < REVOCATIONS_MAX:
-            kept[tag] = revocation
+    size = 0
+    for tag, revocation in sorted(known.items(), key=_weight):
+        chain = revocation.chain
+        of_chain[chain] = of_chain.get(chain, 0) + 1
+        if of_chain[chain] > REVOCATIONS_PER_ADMIN_MAX:
+            continue
+        certificates = sum(map(len, chain)) if of_chain[chain] == 1 else 0
+        size += len(revocation.signed) + certificates + 8 * FIELD_BYTES
+        if size > LIST_BYTES_MAX or len(kept) >= REVOCATIONS_MAX:
+            break
+        kept[tag] = revocation
     return kept
 
 

@@ -178,6 +178,34 @@ def test_one_admin_cannot_fill_the_list_and_all_nodes_cut_alike(
     assert len(set(kept)) == 1
 
 
+def test_an_admin_that_makes_many_others_cannot_make_the_list_too_long_to_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "REVOCATIONS_PER_ADMIN_MAX", 4)
+    monkeypatch.setattr(module, "LIST_BYTES_MAX", 6000)
+    puppets = [Identity.from_seed(bytes([n]) * 32) for n in range(100, 130)]
+    swarm = [expel(VICTIM, p, (*XS, given_by(X, p, roles=ALL_ROLES, name="p"))) for p in puppets]
+    digests = set()
+    for seed in range(3):
+        mixed = [*swarm, expel(Y)]
+        Random(seed).shuffle(mixed)
+        known = Revocations()
+        for revocation in mixed:
+            known.add([revocation])
+        assert len(cbor.dumps(known.plain())) <= 6000
+        assert Y.public_key in known.keys, "the founder's word has its place"
+        digests.add(known.digest())
+    assert len(digests) == 1
+
+
+def test_words_of_any_script_fit() -> None:
+    words = "\U00020000" * 64
+    made = revoke(
+        FOUNDER, FOUNDERS, NETWORK, VICTIM.public_key, name=words, reason=words, now_unix=NOW
+    )
+    assert learnt(made).keys == {VICTIM.public_key}
+
+
 parts = st.lists(
     st.sampled_from(
         [expel(VICTIM), expel(X), expel(Y), expel(Y, X, XS), expel(X, Y, YS), expel(VICTIM, X, XS)]
