@@ -113,6 +113,7 @@ class Requests:
     async def _place(
         self, request: Predict, manifest: Manifest, attempts: list[Attempt], *, explain: bool
     ) -> Placed:
+        await trio.lowlevel.checkpoint_if_cancelled()  # whose deadline would be minus infinity
         deadline = trio.current_effective_deadline()
         course = Course()
         last: MeshnodeError | None = None
