@@ -50,6 +50,14 @@ class Course:
         sent_on = self.refusals + self.cold_refusals + self.moved
         return self.failures >= ATTEMPTS_MAX or sent_on >= REFUSALS_MAX
 
+    def insist(self) -> bool:
+        """Nobody is left to ask: return whether those with a closed gate are, and must open it."""
+        if not self._cold:
+            return False
+        self._cold.clear()
+        self.cold_refusals = self.settings.cold_refusals_max
+        return True
+
     def next(self, decision: Decision) -> tuple[Scored, float]:
         """Return where to send it, and the prediction at the next best; infinite if none.
 

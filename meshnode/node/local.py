@@ -32,7 +32,9 @@ class Local:
         """Run a request here, cold start included, or raise what went wrong."""
         info = await self._library.info(request.module)
         rows = check_inputs(info.manifest, request.tensors)  # before it costs a load or a place
-        lane, cold_us = await self._lanes.get(request.module)
+        lane, cold_us = await self._lanes.get(
+            request.module, cold_refusals=request.terms.cold_refusals
+        )
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
         answer = await lane.predict(
             to_arrays(request.tensors, memoryview(body)),

@@ -124,6 +124,8 @@ class Requests:
                 best, second_ms = quick.best, quick.second_ms
             else:
                 decision = self._decide(request, manifest, course.avoided)
+                if not decision.ranked and course.insist():
+                    continue
                 if not decision.ranked or course.is_over:
                     raise _nobody(decision, attempts, last)
                 best, second_ms = course.next(decision)

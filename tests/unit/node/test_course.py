@@ -65,6 +65,16 @@ def test_closed_gates_are_passed_by_until_one_has_to_open() -> None:
     assert course.terms(inf).cold_refusals == 4
 
 
+def test_where_nobody_else_is_left_the_gate_must_open() -> None:
+    course = Course()
+    assert not course.insist()
+    course.failed(node_id("a"), ColdHere("loading another"))
+    assert course.insist()
+    assert where(course) == "a"
+    assert course.terms(inf).cold_refusals == 4
+    assert not course.insist()
+
+
 def test_an_idle_caller_is_sent_to_once() -> None:
     course = Course()
     error = GivenUp("an idle node asked")
