@@ -42,6 +42,7 @@ from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.memory import recall
 from meshnode.node.node import Node, Parts
+from meshnode.node.pretence import Pretence
 from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
@@ -230,7 +231,9 @@ class Building:
                 idle_s_max=config.budget.idle_ms / 1000,
             ),
             unfit=self.unfit,
-            slowdown=config.simulate.slowdown,
+            pretence=Pretence(
+                slowdown=config.simulate.slowdown, run_s=config.simulate.run_ms / 1000
+            ),
         )
         self.load = LoadReporter(
             self.meter,

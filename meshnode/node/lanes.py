@@ -18,6 +18,7 @@ from meshnode.ids import ContentHash, short
 from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.library import Library
+from meshnode.node.pretence import REAL, Pretence
 from meshnode.node.turns import Turns
 from meshnode.node.unfit import Unfit
 from meshnode.node.worker import LANE, Worker
@@ -54,7 +55,7 @@ class Lanes:
         settings: BatchingSettings,
         budget: LanesBudget,
         unfit: Unfit,
-        slowdown: float = 1.0,
+        pretence: Pretence = REAL,
     ) -> None:
         self._meter = meter
         self._nursery = nursery
@@ -64,7 +65,7 @@ class Lanes:
             meter=meter,
             turns=Turns(budget.cores),
             nursery=nursery,
-            slowdown=slowdown,
+            pretence=pretence,
             note_finished=self._note_finished,
         )
         self._library = library

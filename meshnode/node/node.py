@@ -182,6 +182,7 @@ class Node:
             "modules": {"held": len(parts.library.modules), "warm": len(parts.lanes.warm)},
             "memory_bytes": parts.lanes.memory_bytes,
             "simulated_slowdown": parts.config.simulate.slowdown,
+            "simulated_run_ms": parts.config.simulate.run_ms,
             "load": report.load(parts.load.record()),
             "stopping": parts.stopping.is_set(),
         }
