@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 
 import trio
 
@@ -26,6 +27,7 @@ from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.course import Course
 from meshnode.node.local import Local
+from meshnode.node.overdue import Overdue
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
@@ -88,6 +90,11 @@ class Requests:
         self._on_unreachable = on_unreachable
         self._on_load = on_load
         self._waits: dict[NodeId, set[_Wait]] = {}
+        self._overdue = Overdue(on_unreachable)
+
+    async def run(self) -> None:
+        """Ask after the nodes whose answers are late, until cancelled."""
+        await self._overdue.run()
 
     async def place(self, request: Predict, manifest: Manifest, *, explain: bool = False) -> Placed:
         """Answer a request at the best node within its budget, or raise MeshnodeError.
@@ -198,12 +205,17 @@ class Requests:
         waits = self._waits.setdefault(_id(scored), set())
         wait = _Wait(trio.CancelScope(), others)
         waits.add(wait)
+        # How long a cold start takes, or a run that nobody measured, is a guess and no promise.
+        score = scored.score
+        promised_ms = inf if score.cold_ms or score.estimated else score.total_ms
+        expected = self._overdue.expect(_id(scored), promised_ms)
         try:
             with wait.scope:
                 reply = await self._pool.call(
                     scored.candidate.contact, forwarded, timeout_s=left_ms / 1000 + LATE_S
                 )
         finally:
+            self._overdue.settle(expected)
             waits.discard(wait)
             if not waits:
                 self._waits.pop(_id(scored), None)
