@@ -136,6 +136,31 @@ async def test_a_member_that_was_off_comes_back_before_and_after_the_old_key_is_
         assert b.rotation()["epoch"] == 2
 
 
+async def test_a_half_of_the_mesh_that_was_off_together_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They find each other under the old key, so neither is alone, and both must look further."""
+    monkeypatch.setattr(keyring_reconciling, "LATE_EVERY_S", 0.2)
+    async with AsyncExitStack() as stack:
+        mesh = Mesh(tmp_path, stack)
+        a = await mesh.add("a")
+        await mesh.add("b")
+        async with AsyncExitStack() as own:
+            kept, mesh._stack = mesh._stack, own
+            half = [await mesh.add("c"), await mesh.add("d")]
+            mesh._stack = kept
+            await mesh.see_each_other()
+            mesh.nodes = [node for node in mesh.nodes if node not in half]
+        a.rotate(False, LONG_S, 0)
+        await until(lambda: all_at(mesh, 1, accepted=1), 30)
+        for name in ("c", "d"):
+            home = home_dir(tmp_path / name)
+            back = open_node(config_for(home, name), home, probe_port=False)
+            mesh.nodes.append(await stack.enter_async_context(back))
+        await until(lambda: all_at(mesh, 1, accepted=1), 60)
+        await mesh.see_each_other()
+
+
 async def test_the_expelled_is_cut_off_with_the_key_it_still_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
