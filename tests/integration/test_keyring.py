@@ -227,8 +227,8 @@ async def test_a_revocation_alone_drops_datagrams_before_any_public_key_work(
         sealer = Sealer(b.identity, mesh_key=ring.mesh_key, network=a.mesh.network)
         packet = sealer.seal(a.identity.public_key, find())
         opened: list[bytes] = []
-        real = Sealer.open
-        monkeypatch.setattr(Sealer, "open", lambda s, p: opened.append(p) or real(s, p))
+        real = Sealer.open_mine
+        monkeypatch.setattr(Sealer, "open_mine", lambda s, p: opened.append(p) or real(s, p))
         where, now = ("127.0.0.1", 9), trio.current_time()
         before = socket.stats.expelled
         assert socket._open(packet, where, now) is None
