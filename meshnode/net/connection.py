@@ -110,6 +110,8 @@ class Connection:
         self._writer = Writer(transport, send_key, self._mux, on_empty=self._all_sent)
         self._calls: dict[int, Call] = {}
         self._watch: Watch | None = None
+        self._scope: trio.CancelScope | None = None
+        """Of all tasks of `run`."""
         self._handling: dict[int, trio.CancelScope] = {}
         self._active_at = self.opened_at
         self._check_at = 0.0
@@ -168,7 +170,7 @@ class Connection:
                 if watch is None:
                     watch = Watch()
                     nursery.start_soon(watch.run)
-                self._watch = watch
+                self._watch, self._scope = watch, nursery.cancel_scope
                 watch.add(self)
                 nursery.start_soon(self._write)
                 await self._read(handler, nursery)
@@ -186,6 +188,8 @@ class Connection:
                 kind = NotCarriedOut if self._mux.unsent(call_id) else PeerUnreachable
                 call.end(error=kind(self._lost(), because=[reason]))
             self._transport.close()
+            if self._scope is not None:
+                self._scope.cancel()
 
     def retire(self) -> None:
         """Take no new calls either way, finish those in flight, then close."""
@@ -224,7 +228,8 @@ class Connection:
                 for _ in range(READS_PER_WAKE_MAX):
                     count = self._receive()
                     self._handle_events(handler, nursery)
-                    if count < BULK_READ_BYTES or self._ended is not None:
+                    more = count >= BULK_READ_BYTES or self._reader.filled
+                    if not more or self._ended is not None:
                         break
         except RemoteProtocolError as error:
             _log.warning("%s broke the protocol: %s", short(self.peer.node_id), error)

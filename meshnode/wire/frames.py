@@ -202,7 +202,8 @@ class FrameReader:
         self._start = 0
         self._end = 0
         self._needed = LENGTH_BYTES
-        self._filled = False
+        self.filled = False
+        """The last read took all the room there was: more is likely there."""
         self._scratch = memoryview(b"")
         self._body_left = 0
         self._body_call = 0
@@ -214,8 +215,8 @@ class FrameReader:
         if held == 0:
             self._start = self._end = 0
         size = len(self._view)
-        if self._needed > size or self._filled:
-            self._filled = False
+        if self._needed > size or self.filled:
+            self.filled = False
             wanted = max(self._needed, 2 * size, READ_BUFFER_BYTES_MIN)
             self._move(held, min(wanted, READ_BUFFER_BYTES_MAX))
         elif self._start + self._needed > size:
@@ -225,7 +226,7 @@ class FrameReader:
     def received(self, count: int) -> None:
         """Take the next `count` bytes of `space()`; hand every whole frame to the receiver."""
         self._end += count
-        self._filled = self._end == len(self._view) < READ_BUFFER_BYTES_MAX
+        self.filled = self._end == len(self._view) < READ_BUFFER_BYTES_MAX
         while True:
             held = self._end - self._start
             if held < LENGTH_BYTES:
@@ -246,7 +247,7 @@ class FrameReader:
         if self._start == self._end:
             self._view = memoryview(b"")
             self._start = self._end = 0
-            self._filled = False
+            self.filled = False
         self._scratch = memoryview(b"")
         self._key.shrink()
 

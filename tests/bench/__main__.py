@@ -17,7 +17,7 @@ BENCHES = {
     "node": "start-up, --help, memory and idle CPU of a node",
     "runtime": "what the sandbox adds to onnxruntime, in one process",
     "batching": "what batches gain by size and model, and what a lane costs, in one process",
-    "channel": "sealed calls against plain TCP, between two processes",
+    "channel": "channels and datagrams against bare trio sockets, between two processes",
     "predict": "a predict at a warm node, here and remote, against onnxruntime",
     "fetch": "a module fetched by its hash, against a plain TCP copy",
     "soak": "resident memory over 10^5 requests, 10^4 traps, 100 loads and unloads",
