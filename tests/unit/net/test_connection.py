@@ -217,6 +217,22 @@ async def test_a_deadline_ends_the_call_on_both_sides(
         await stuck.cancelled.wait()
 
 
+async def test_a_call_that_is_overdue_does_not_keep_the_watch_spinning(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its task has not run yet when the watch looks again."""
+    async with connected(Stuck()) as (a, _), trio.open_nursery() as nursery:
+        later = trio.current_time() + 1
+
+        async def one() -> None:
+            with pytest.raises(DeadlineExceeded):
+                await a.call(ASK, deadline=later)
+
+        nursery.start_soon(one)
+        await trio.testing.wait_all_tasks_blocked()
+        assert a.tick(later) > later
+
+
 async def test_a_bulk_body_cancelled_half_way_does_not_disturb_others(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
