@@ -60,6 +60,7 @@ class Kind(IntEnum):
     """The records after this one are under the next key. The last frame of its record, empty."""
 
 
+_KINDS = {int(kind): kind for kind in Kind}
 PAYLOAD_BYTES_MAX = {
     Kind.HEADER: HEADER_BYTES_MAX,
     Kind.BODY: CHUNK_BYTES_BULK,
@@ -316,10 +317,9 @@ class FrameReader:
 
 def _kind(code: int, size: int) -> Kind:
     """Return the kind of a frame whose head is allowed, or raise RemoteProtocolError."""
-    try:
-        kind = Kind(code)
-    except ValueError:
-        raise RemoteProtocolError(f"a frame of unknown kind {code}") from None
+    kind = _KINDS.get(code)
+    if kind is None:
+        raise RemoteProtocolError(f"a frame of unknown kind {code}")
     if size > PAYLOAD_BYTES_MAX[kind]:
         raise RemoteProtocolError(f"a {kind.name} frame of {size} bytes")
     if kind is Kind.BODY and size == 0:

@@ -5,7 +5,7 @@ small call therefore waits for one chunk at most, and bulk cannot be starved by 
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from meshnode.errors import LocalProtocolError
 from meshnode.wire.frames import FRAME_HEAD_BYTES, Kind, frame_head
@@ -26,7 +26,8 @@ class _Outgoing:
     pieces: list[Buffer]
     """Its small frames, whole; emptied when they are taken."""
     small_size: int
-    bulk: deque[memoryview] = field(default_factory=deque)
+    bulk: deque[memoryview] | None = None
+    """A body that is sent in chunks; most messages have none."""
     bulk_left: int = 0
     started: bool = False
     """Its header is on its way."""
@@ -55,18 +56,22 @@ class Outbox:
         """Queue a message. Raises LocalProtocolError if its header is too long."""
         if len(header) > HEADER_BYTES_MAX:
             raise LocalProtocolError(f"a header of {len(header)} bytes, limit {HEADER_BYTES_MAX}")
-        views = deque(view for view in map(_flat, body) if view.nbytes)
-        size = sum(view.nbytes for view in views)
         pieces: list[Buffer] = [frame_head(call_id, Kind.HEADER, len(header)), header]
         outgoing = _Outgoing(call_id, pieces, len(header) + FRAME_HEAD_BYTES)
+        if body:
+            self._add_body(outgoing, body)
+        self._waiting[call_id] = outgoing
+        self._small.append(outgoing)
+
+    def _add_body(self, outgoing: _Outgoing, body: Body) -> None:
+        views = deque(view for view in map(_flat, body) if view.nbytes)
+        size = sum(view.nbytes for view in views)
         if size > SMALL_BODY_BYTES_MAX:
             outgoing.bulk, outgoing.bulk_left = views, size
             self.body_bytes += size
         elif size:
-            outgoing.pieces += [frame_head(call_id, Kind.BODY, size), *views]
+            outgoing.pieces += [frame_head(outgoing.call_id, Kind.BODY, size), *views]
             outgoing.small_size += size + FRAME_HEAD_BYTES
-        self._waiting[call_id] = outgoing
-        self._small.append(outgoing)
 
     def put_frame(self, call_id: int, kind: Kind, payload: bytes) -> None:
         """Queue a frame that belongs to no message."""
@@ -130,6 +135,7 @@ class Outbox:
         self._chunks_since_small += 1
         shared = self._small or self._chunks_since_small <= SHARED_FOR_CHUNKS
         wanted = min(CHUNK_BYTES_SHARED if shared else CHUNK_BYTES_BULK, outgoing.bulk_left)
+        assert outgoing.bulk is not None, "only a message with a large body is sent in chunks"
         chunk = _cut(outgoing.bulk, wanted)
         outgoing.bulk_left -= len(chunk)
         self.body_bytes -= len(chunk)
