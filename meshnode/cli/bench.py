@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _placement(args: argparse.Namespace) -> int:
     """Print each case as it is measured, or one JSON object at the end."""
     from meshnode.bench.facts import machine_facts, text
-    from meshnode.bench.placement import CAPACITY_PER_S, HEAD, line, placement_rows
+    from meshnode.demo.placement import CAPACITY_PER_S, HEAD, line, placement_rows
 
     facts = machine_facts()
     if not args.json:
