@@ -1,11 +1,12 @@
 """The gossip's figures: how fast an event is everywhere, and who is wrongly declared dead."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from meshnode.gossip.member import Member, MemberState
 from meshnode.gossip.settings import GossipSettings
 from meshnode.ids import PublicKey
 from meshnode.sim.clocks import Pace
+from meshnode.sim.gossiping import without_lifeguard
 from meshnode.sim.links import Link
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import Parts, SimNode
@@ -17,11 +18,6 @@ STARVED_MEAN_S = 4.0
 """How long the starved process gets no time, on average; then it gets a twentieth of that."""
 STARVED_FOR_S = 300.0
 STARVED_SEEDS = 5
-
-
-def without_lifeguard(settings: GossipSettings) -> GossipSettings:
-    """Return plain SWIM: no local health, no shrinking suspicion, no time given back."""
-    return replace(settings, awareness_max=0, suspicion_max_mult=1, late_s=float("inf"))
 
 
 def event(nodes: int | None, seed: int) -> list[str]:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from meshnode.dht.records import ProviderRecord, sign
-from meshnode.gossip.member import MemberState
 from meshnode.identity.keys import Identity
-from meshnode.ids import Address, Contact, ContentHash, NetworkId, PublicKey, tag_of
+from meshnode.ids import Address, Contact, ContentHash, NetworkId, PublicKey
 from meshnode.machine import Random
+from meshnode.sim.gossiping import accused
 from meshnode.wire.messages import (
     Ack,
     Datagram,
@@ -118,8 +118,10 @@ class Hostile:
 class Accuser:
     """A member that answers pings, and accuses whoever it hears of, again and again."""
 
-    def __init__(self, own: Contact, victims: Callable[[], list[Contact]], rng: Random) -> None:
-        self._own = own
+    def __init__(
+        self, identity: Identity, victims: Callable[[], list[Contact]], rng: Random
+    ) -> None:
+        self._identity = identity
         self._victims = victims
         self._rng = rng
         self._heard: dict[PublicKey, MemberUpdate] = {}
@@ -149,10 +151,9 @@ class Accuser:
         victims = self._victims()
         told = self._rng.sample(victims, min(3, len(victims)))
         heard = [self._heard[c.public_key] for c in victims if c.public_key in self._heard]
-        accused = self._rng.sample(heard, min(3, len(heard)))
-        tag = tag_of(self._own.node_id)
-        claims = tuple(replace(u, state=MemberState.SUSPECT, accuser=tag) for u in accused)
-        return [Send(contact, Gossip(updates=claims)) for contact in told if claims]
+        chosen = self._rng.sample(heard, min(3, len(heard)))
+        lie = accused(self._identity, NETWORK, chosen)
+        return [Send(contact, lie) for contact in told] if lie is not None else []
 
     def next_timer(self) -> float | None:
         """Twice a second, from the first thing heard."""

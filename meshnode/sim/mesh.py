@@ -3,20 +3,19 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from meshnode.gossip.machine import SwimMachine
 from meshnode.gossip.member import Member, MemberState
 from meshnode.identity.keys import Identity
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Random
 from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.doors import Door
+from meshnode.sim.gossiping import acquaint
 from meshnode.sim.links import Link
 from meshnode.sim.memo import memoise_signatures
 from meshnode.sim.network import Network
 from meshnode.sim.node import Parts, Place, SimNode
 from meshnode.sim.streams import Streams
 from meshnode.sim.world import World
-from meshnode.wire.messages import MemberUpdate
 
 PORT = 6174
 
@@ -113,14 +112,8 @@ class SimMesh:
         return missing
 
     def acquaint(self) -> None:
-        """Make everybody know everybody at once, as after a long quiet life together.
-
-        Only for large meshes, whose forming is not what is measured.
-        """
-        claims = [claim_of(node) for node in self.alive]
-        for node in self.alive:
-            assert node.swim is not None, "a mesh without gossip knows nobody"
-            know(node.swim, claims, self.world.now)
+        """Make everybody know everybody at once; see `gossiping.acquaint`."""
+        acquaint([node.swim for node in self.alive if node.swim is not None], self.world.now)
 
     def _open_door(self, node: SimNode) -> None:
         self.streams.doors[node.contact.address] = Door(node).answer
@@ -128,26 +121,6 @@ class SimMesh:
     def _changed(self, node: SimNode, member: Member) -> None:
         if self.on_change is not None:
             self.on_change(node, member)
-
-
-def claim_of(node: SimNode) -> MemberUpdate:
-    """Return what a node would say of itself."""
-    return MemberUpdate(
-        contact=node.contact,
-        state=int(MemberState.ALIVE),
-        incarnation=node.swim.incarnation if node.swim else 1,
-        name=node.name,
-        caps=node.caps,
-    )
-
-
-def know(swim: SwimMachine, claims: Iterable[MemberUpdate], now: float) -> None:
-    """Put claims into a machine's table without spreading them as news."""
-    # The machine has no door for this: outside a simulation nobody may be believed unheard.
-    table, order = swim._table, swim._detector.order
-    for claim in claims:
-        if claim.contact.public_key != swim._own.public_key and table.apply(claim, now):
-            order.insert(claim.contact.node_id)
 
 
 def contacts_of(nodes: Iterable[SimNode]) -> tuple[Contact, ...]:

@@ -31,13 +31,12 @@ from meshnode.ids import Address, Contact, ContentHash, NetworkId, NodeId
 from meshnode.machine import Random
 from meshnode.placement.board import Scoreboard
 from meshnode.sim.clocks import Clock, Pace
+from meshnode.sim.gossiping import GOSSIP_KINDS, swim_machine
 from meshnode.sim.hostile import NETWORK
 from meshnode.sim.nat import Nat
 from meshnode.sim.network import OWN_MESH, Host, Network
 from meshnode.sim.serving import ServiceModel, Serving
-from meshnode.wire.messages import Ack, Gossip, Ping, PingRequest
 
-GOSSIP_KINDS = (Ping, Ack, PingRequest, Gossip)
 REPORT_EVERY_S = 0.25
 REJOIN_EVERY_S = 5.0
 REJOIN_AT_ONCE = 4
@@ -160,7 +159,9 @@ class SimNode:
             )
             self._dht_slot = self._plug(self.dht, self._on_dht, ())
         if parts.gossip is not None:
-            self.swim = SwimMachine(
+            self.swim = swim_machine(
+                self.identity,
+                parts.network,
                 self.contact,
                 name=self.name,
                 caps=self.caps,

@@ -10,12 +10,13 @@ from meshnode.machine import Random
 from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.faults import Faults
 from meshnode.sim.fetching import Fetch
+from meshnode.sim.gossiping import GOSSIP_KINDS
 from meshnode.sim.hostile import Accuser, Hostile
 from meshnode.sim.invariants import Broken, Invariants
 from meshnode.sim.knobs import FORM_S, Knobs, draw
 from meshnode.sim.links import Link
 from meshnode.sim.mesh import SimMesh
-from meshnode.sim.node import GOSSIP_KINDS, SimNode
+from meshnode.sim.node import SimNode
 from meshnode.sim.placing import Load, Placing
 from meshnode.sim.serving import ServiceModel
 
@@ -246,7 +247,7 @@ class Scenario:
         victim = self.honest[0].contact
         rng = Random(f"hostile {self.seed} {index}")
         self.mesh.network.plug(host, Hostile(node.contact, node.identity, rng, victim))
-        accuser = Accuser(node.contact, lambda: [n.contact for n in self.honest], rng)
+        accuser = Accuser(node.identity, lambda: [n.contact for n in self.honest], rng)
         self.mesh.network.plug(host, accuser, kinds=GOSSIP_KINDS)
         self._hostile.append(node.contact)
 
