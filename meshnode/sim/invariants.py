@@ -15,6 +15,8 @@ from meshnode.sim.node import SimNode
 
 LOOKUP_S_MAX = 20.0
 """A lookup of at most 64 RPCs of 1.5 s, three at a time, with silent contacts: 15 s is bad luck."""
+RPCS_MAX = 64 + 256
+"""Contacts asked in a plain lookup, and in the disjoint one that may follow it."""
 LOOK_EVERY = 64
 """Steps between two looks into a node."""
 BYTES_S_MAX = 64_000.0
@@ -157,9 +159,9 @@ class Invariants:
         late_s = 0.0 if pace is None else max(0.0, pace.stalled_until - self.mesh.world.now)
         self.mesh.world.call(self.mesh.world.now + LOOKUP_S_MAX + late_s, ended)
 
-    def count(self, rpcs: int, rpcs_max: int) -> None:
+    def count(self, rpcs: int) -> None:
         """A lookup asks no more than it may."""
         self.lookups += 1
         self.rpcs += rpcs
-        if rpcs > rpcs_max:
+        if rpcs > RPCS_MAX:
             raise Broken(f"a lookup asked {rpcs} contacts")
