@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from meshnode.sim.dht_figures import churn, many_dead, sybils
 from meshnode.sim.gossip_figures import event, starved
+from meshnode.sim.load_figures import load
 from meshnode.sim.speed import speed
 
 Figure = Callable[[int | None, int], list[str]]
@@ -15,5 +16,6 @@ FIGURES: dict[str, Figure] = {
     "sybils": sybils,
     "event": event,
     "starved": starved,
+    "load": load,
     "speed": speed,
 }

@@ -70,7 +70,7 @@ def starved(nodes: int | None, seed: int) -> list[str]:
     ):
         total = Deaths()
         for step in range(STARVED_SEEDS):
-            deaths = _starve(count, seed + step, settings)
+            deaths = starve(count, seed + step, settings)
             total.healthy += deaths.healthy
             total.of_starved += deaths.of_starved
         totals.append(total.healthy)
@@ -82,7 +82,10 @@ def starved(nodes: int | None, seed: int) -> list[str]:
     return [*lines, f"  {ratio:.0f} times fewer; goal: at least 50"]
 
 
-def _starve(count: int, seed: int, settings: GossipSettings) -> Deaths:
+def starve(
+    count: int, seed: int, settings: GossipSettings, seconds: float = STARVED_FOR_S
+) -> Deaths:
+    """Run one mesh whose first node is starved; return what was declared."""
     mesh = SimMesh(seed, link=LAN, parts=Parts(dht=None, gossip=settings, announces=False))
     pace = Pace()
     victim = mesh.add(pace=pace)
@@ -102,11 +105,11 @@ def _starve(count: int, seed: int, settings: GossipSettings) -> Deaths:
 
     mesh.on_change = note
 
-    def starve() -> None:
+    def again() -> None:
         asleep_s = mesh.rng.expovariate(1.0) * STARVED_MEAN_S
         pace.stall(mesh.world.now + asleep_s)
-        mesh.world.call(mesh.world.now + asleep_s + STARVED_MEAN_S / 20, starve)
+        mesh.world.call(mesh.world.now + asleep_s + STARVED_MEAN_S / 20, again)
 
-    mesh.world.call(mesh.world.now, starve)
-    mesh.run(STARVED_FOR_S)
+    mesh.world.call(mesh.world.now, again)
+    mesh.run(seconds)
     return deaths

@@ -11,7 +11,7 @@ from meshnode.gossip.machine import SwimMachine
 from meshnode.gossip.member import MemberState
 from meshnode.gossip.settings import GossipSettings
 from meshnode.identity.keys import Identity
-from meshnode.ids import Contact, NetworkId, node_id_of, tag_of
+from meshnode.ids import Contact, ContentHash, NetworkId, node_id_of, tag_of
 from meshnode.machine import Random
 from meshnode.wire.messages import Ack, Gossip, MemberUpdate, Ping, PingRequest
 
@@ -57,6 +57,12 @@ def accused(liar: Identity, network: NetworkId, words: Sequence[MemberUpdate]) -
     tag = tag_of(node_id_of(liar.public_key))
     claims = tuple(replace(u, state=MemberState.SUSPECT, accuser=tag) for u in words)
     return Gossip(updates=claims) if claims else None
+
+
+def want_loads(module: ContentHash, required: Caps) -> object | None:
+    """Return what gossip must be told before a request of a module is placed; None for nothing."""
+    del module, required  # everybody's load goes to everybody
+    return None
 
 
 def without_lifeguard(settings: GossipSettings) -> GossipSettings:

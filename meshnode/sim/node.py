@@ -31,7 +31,7 @@ from meshnode.ids import Address, Contact, ContentHash, NetworkId, NodeId
 from meshnode.machine import Random
 from meshnode.placement.board import Scoreboard
 from meshnode.sim.clocks import Clock, Pace
-from meshnode.sim.gossiping import GOSSIP_KINDS, swim_machine
+from meshnode.sim.gossiping import GOSSIP_KINDS, swim_machine, want_loads
 from meshnode.sim.hostile import NETWORK
 from meshnode.sim.nat import Nat
 from meshnode.sim.network import OWN_MESH, Host, Network
@@ -228,6 +228,12 @@ class SimNode:
             self._world.give(self._world.now, self._dht_slot, DhtJoin(contacts))
         if self.swim is not None and contacts:
             self._world.give(self._world.now, self._swim_slot, SwimJoin(contacts))
+
+    def want_loads(self, module: ContentHash) -> None:
+        """A request of this module is to be placed: gossip must know whose loads matter."""
+        command = want_loads(module, Caps.CPU)
+        if command is not None and self.swim is not None:
+            self._world.give(self._world.now, self._swim_slot, command)
 
     def suspect(self, node_id: NodeId) -> None:
         """A call found a node unreachable: have it probed now."""

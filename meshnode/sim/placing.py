@@ -114,6 +114,7 @@ class Placing:
         home = job.home
         if job.outcome or not home.alive or home.lives != job.life:
             return
+        home.want_loads(job.module)
         decision = self._decide(job)
         if not decision.ranked or len(job.tried) >= ATTEMPTS_MAX:
             self._end(job, "nobody")

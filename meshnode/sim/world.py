@@ -129,7 +129,10 @@ class World(Generic[InputT, EffectT]):
         elif event is not None and len(pace.waiting) >= pace.backlog_max:
             pace.dropped += 1
         else:
-            pace.waiting.append((slot, order, event))
+            if event is None and pace.timers_first:
+                pace.waiting.appendleft((slot, order, event))
+            else:
+                pace.waiting.append((slot, order, event))
             if len(pace.waiting) == 1:
                 self.call(pace.stalled_until, lambda: self._catch_up(pace))
 
