@@ -54,7 +54,7 @@ class Pace:
     """Inputs that wait, as packets in a socket's buffer; more are dropped."""
     timers_first: bool = True
     """Whether a timer that was missed is served before the packets that came meanwhile. An event
-    loop that wakes up may take either first; this is the harder order."""
+    loop that wakes up takes either first; this is the harder order."""
     dropped: int = 0
     waiting: deque[tuple[Any, int, Any]] = field(default_factory=deque)
     """What is due and not served: slot, order and event, as in the world's heap."""

@@ -108,6 +108,7 @@ class Faults:
 
     def _starve(self, pace: Pace) -> None:
         seconds = self._rng.uniform(*STARVED_S)
+        pace.timers_first = self._rng.random() < 0.5
         pace.stall(self._world.now + seconds)
         self._later(2 * seconds, lambda: self._starve(pace))
 
