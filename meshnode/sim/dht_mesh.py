@@ -27,9 +27,11 @@ from meshnode.sim.memo import memoise_signatures
 from meshnode.sim.network import Network, contact_of
 from meshnode.sim.world import World
 from meshnode.wire.codec import Envelope, encode_datagram
-from meshnode.wire.messages import Datagram, Send
+from meshnode.wire.messages import Datagram
 
 SETTINGS = DhtSettings()
+RPCS_MAX = 64 + 256
+"""Contacts asked in a plain lookup, and in the disjoint one that may follow it."""
 LOSSY = Link(delay_s=0.010, jitter_s=0.005, loss=0.01, duplicates=0.01)
 FAR = Link(delay_s=0.060, jitter_s=0.015, loss=0.01)
 
@@ -98,12 +100,12 @@ class Mesh:
         )
 
         def note(effect: DhtEffect) -> None:
-            assert not isinstance(effect, Send)
-            told = self.told.pop((index, effect.ticket), None)
-            if told is not None:
-                told(effect)
-            else:
-                self.done[index, effect.ticket] = (self.world.now, effect)
+            if isinstance(effect, LookupFinished | PublishFinished):
+                told = self.told.pop((index, effect.ticket), None)
+                if told is not None:
+                    told(effect)
+                else:
+                    self.done[index, effect.ticket] = (self.world.now, effect)
 
         self.identities.append(identity)
         self.contacts.append(contact)
@@ -182,7 +184,7 @@ class Mesh:
         self.network.tell(self.contacts[index], command)
         when, effect = self.result(index, command.ticket)
         assert isinstance(effect, LookupFinished)
-        assert effect.rpcs <= SETTINGS.rpcs_max
+        assert effect.rpcs <= RPCS_MAX
         if report is not None:
             report.rpcs.append(effect.rpcs)
             report.seconds.append(when - began)

@@ -10,13 +10,12 @@ from typing import Any
 from meshnode.gossip.member import Member, MemberState
 from meshnode.ids import Address, PublicKey
 from meshnode.machine import Machine
+from meshnode.sim.dht_mesh import RPCS_MAX
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import SimNode
 
 LOOKUP_S_MAX = 20.0
 """A lookup of at most 64 RPCs of 1.5 s, three at a time, with silent contacts: 15 s is bad luck."""
-RPCS_MAX = 64 + 256
-"""Contacts asked in a plain lookup, and in the disjoint one that may follow it."""
 LOOK_EVERY = 64
 """Steps between two looks into a node."""
 BYTES_S_MAX = 64_000.0
