@@ -6,7 +6,14 @@ from math import log
 from statistics import mean
 
 from meshnode.caps import Caps
-from meshnode.dht.machine import FindRecords, Join, LookupFinished, Observe, Publish
+from meshnode.dht.machine import (
+    FindRecords,
+    Join,
+    LookupFinished,
+    Observe,
+    Publish,
+    PublishFinished,
+)
 from meshnode.dht.records import NodeRecord, key_of, node_key, sign
 from meshnode.ids import Contact, distance
 from meshnode.sim.dht_mesh import Mesh
@@ -62,8 +69,8 @@ class Probe:
         contacts = tuple(dict.fromkeys((mesh.contacts[0], sponsor)))
         return lambda: mesh.network.tell(mesh.contacts[index], Join(contacts))
 
-    def publish(self, index: int) -> bytes:
-        """Let a node publish its own record; return the key."""
+    def publish(self, index: int, kept: Callable[[bytes], None] | None = None) -> bytes:
+        """Let a node publish its own record; return the key, and tell `kept` once it is stored."""
         mesh = self.mesh
         self.seqs[index] = self.seqs.get(index, 0) + 1
         contact = mesh.contacts[index]
@@ -77,8 +84,15 @@ class Probe:
             ttl_s=TTL_S,
         )
         data = sign(mesh.identities[index], record)
-        mesh.network.tell(contact, Publish(mesh.ticket(), key_of(record), data))
-        return node_key(NETWORK, contact.node_id)
+        key, ticket = key_of(record), mesh.ticket()
+
+        def finished(effect: PublishFinished) -> None:
+            if effect.stored and kept is not None:
+                kept(key)
+
+        mesh.told[index, ticket] = finished
+        mesh.network.tell(contact, Publish(ticket, key, data))
+        return key
 
     def find(self, asker: int, key: bytes, finds: Finds) -> None:
         """Start a lookup; what it comes to is noted when it ends."""
@@ -161,9 +175,15 @@ def churn(nodes: int | None, seed: int) -> list[str]:
 
 
 def _publisher(probe: Probe, index: int, keys: dict[int, bytes]) -> Callable[[], None]:
+    """Let a newcomer publish; it can be asked for as long as it lives, once somebody keeps it."""
+
+    def stored(key: bytes) -> None:
+        if index in probe.mesh.live:
+            keys[index] = key
+
     def act() -> None:
         if index in probe.mesh.live:
-            keys[index] = probe.publish(index)
+            probe.publish(index, stored)
 
     return act
 
