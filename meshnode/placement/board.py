@@ -98,13 +98,17 @@ class Scoreboard:
 
     # ------------------------------------------------------------------ what the hall tells
 
-    def on_record(self, record: LoadRecord, rtt_ms: float | None, now: float) -> bool:
+    def on_record(
+        self, record: LoadRecord, rtt_ms: float | None, now: float, *, judged: bool = False
+    ) -> bool:
         """Keep a record if it is newer than the one held; return whether it was.
 
-        `rtt_ms` is the round trip over which it came (None or 0: already in its age).
+        `rtt_ms` is the round trip over which it came (None or 0: already in its age). With `judged`
+        it replaces the one held: gossip has found that to be invented by somebody else.
         """
         standing = self._standing(record.node)
-        if standing.record is not None and record.sequence <= standing.record.sequence:
+        held = standing.record
+        if held is not None and record.sequence <= held.sequence and not judged:
             return False
         standing.record = record
         standing.written_at = now - record.age_ms / 1000 - (rtt_ms or 0.0) / 2000

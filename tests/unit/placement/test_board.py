@@ -145,3 +145,10 @@ def test_the_number_of_nodes_is_bounded_and_who_is_waited_for_stays() -> None:
     known = [i for i in range(10) if board.record_of(node_id(f"n{i}"), NOW + 10)[0]]
     assert known == [8, 9]
     assert in_flight(board, 0.0, NOW).open_ms == 10.0
+
+
+def test_a_record_that_gossip_has_judged_replaces_an_invented_one() -> None:
+    board = Scoreboard()
+    board.on_record(record("a", sequence=900), None, NOW)
+    assert board.on_record(record("a", sequence=3), None, NOW, judged=True)
+    assert board.record_of(A, NOW) == (record("a", sequence=3), 0.0)
