@@ -57,6 +57,7 @@ from meshnode.wire.messages import (
     FoundRecords,
     GetRecords,
     Gossip,
+    MembershipWord,
     Ping,
     PingRequest,
     PutRecord,
@@ -159,7 +160,7 @@ class DhtMachine:
                 return [*([answer] if answer else []), *self._learn(event, now)]
             case FoundNodes() | FoundRecords() | PutReply():
                 return self._take_answer(event, event.message, now)
-            case Ping() | Ack() | PingRequest() | Gossip():
+            case Ping() | Ack() | PingRequest() | Gossip() | MembershipWord():
                 return []  # another machine's
 
     def _learn(self, event: Received, now: float) -> Sequence[DhtEffect]:

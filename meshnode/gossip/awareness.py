@@ -1,7 +1,7 @@
 """Lifeguard's local health multiplier: a node that is slow itself gives others more time.
 
-0 is healthy. Failed probes, late timers and having to refute raise it; acks lower it. Every
-timeout is multiplied by the score plus one.
+0 is healthy. A failed probe whose helpers were not heard of either, a late timer and having to
+refute raise it; acks lower it. Every timeout is multiplied by the score plus one.
 """
 
 
@@ -12,9 +12,9 @@ class Awareness:
         self._score_max = score_max
         self.score = 0
 
-    def worse(self) -> None:
+    def worse(self, by: int = 1) -> None:
         """Something went wrong that may be our own fault."""
-        self.score = min(self._score_max, self.score + 1)
+        self.score = min(self._score_max, self.score + by)
 
     def better(self) -> None:
         """A probe was acked in time."""

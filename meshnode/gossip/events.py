@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from meshnode.caps import Caps
 from meshnode.gossip.member import Member
-from meshnode.ids import Contact, NodeId
+from meshnode.ids import Contact, NodeId, NodeTag
 from meshnode.wire.messages import LoadRecord, Received, Send
 
 
@@ -24,14 +25,29 @@ class SetLoad:
 
 @dataclass(frozen=True, slots=True)
 class HearLoad:
-    """Command: this record of a member came with an answer."""
+    """Command: this record of a member came with its answer."""
 
     load: LoadRecord
 
 
 @dataclass(frozen=True, slots=True)
+class WantLoads:
+    """Command: this node gives away work of this module; it needs the loads of who can do it."""
+
+    module: NodeTag
+    required: Caps
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """Command: a call found this member unreachable; probe it now."""
+
+    node_id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Expel:
+    """Command: this member was revoked; it counts as one that left, though it did not say so."""
 
     node_id: NodeId
 
@@ -56,5 +72,6 @@ class LoadHeard:
     heard_at: float
 
 
-SwimInput: TypeAlias = Received | Join | SetLoad | HearLoad | Suspect | Leave
+SwimCommand: TypeAlias = Join | SetLoad | HearLoad | WantLoads | Suspect | Expel
+SwimInput: TypeAlias = Received | SwimCommand | Leave
 SwimEffect: TypeAlias = Send | MemberChanged | LoadHeard

@@ -1,31 +1,36 @@
-"""SwimMachine: probe, ack, suspect, refute, and pass load records on.
+"""SwimMachine: probe, ack, suspect, refute, and pass loads on.
 
 The protocol is SWIM (Das, Gupta, Motivala 2002) with Lifeguard's local health, shrinking
-suspicion and buddy system (Dadgar, Phillips, Currey 2017); `docs/protocol.md` has the messages.
+suspicion and buddy system (Dadgar, Phillips, Currey 2017), and signatures under what members say;
+`docs/protocol.md` section 3 has the messages, decision 0013 the reasons.
 
-1. Each period one member is pinged, in shuffled rounds. No ack within a few round trips: k others
-   are asked to ping it. No ack at all: it is a suspect.
-2. A suspect has until a deadline that shrinks with each independent accuser. It is told at once,
-   and whenever it is pinged. It refutes by raising its incarnation. Else it is dead.
-3. Claims about members ride on every message, least-sent first; the precedence in `member.py`
-   makes their order irrelevant. A claim about ourselves that is not ours is refuted.
-4. The dead are remembered, so that an old claim does not bring them back; one of them is pinged
-   every 30 s, so that two halves of a mesh find each other again. Every gossip also repeats a few
-   random beliefs, which heals what lost packets left behind.
-5. A newcomer pings with a claim about itself; the answer has a claim of ours, and our table
-   follows in gossips. Until its address is proved the answer is bare (never larger than the ping).
-6. Each second our load record and the freshest others go to the next three members; ages add up
-   while records are held. Of each member only the highest sequence counts.
-7. When our own timer is served late, everybody gets that time back: we were the slow one.
+1. Each period a member or two are pinged, in shuffled rounds. No ack within a few round trips: k
+   others are asked to ping it, and answer too if nothing comes. No ack at all: it is accused.
+2. An accusation is signed by its accuser. A suspect has until a deadline that shrinks with each
+   independent accuser. It is told at once, and whenever it is pinged. It refutes by a word of its
+   own, signed, with a higher incarnation. Else each node by itself declares it dead when its own
+   deadline is over: nobody can say of another that it is dead, or alive.
+3. News rides on every message, least-sent first; the precedence in `member.py` makes its order
+   irrelevant.
+4. The dead are remembered, so that an old word does not bring them back, and probed now and then,
+   so that two halves of a mesh find each other again. Push-pull heals what lost packets left.
+5. A newcomer pings with its word; the answer has ours, and our table follows in gossips. Until its
+   address is proved the answer is bare (never larger than the ping).
+6. In a small mesh our load and the freshest others go to three members each second. In a large one
+   a load goes to who subscribed to it, and glimpses of everybody wander about.
+7. Time in which we could not act is nobody's fault but ours (`owntime.py`).
+8. All that we send fits a budget; who cries wolf, flaps or lies is damped (`hearing.py`).
 
 Nothing here raises because of a message: what makes no sense is ignored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 
 from meshnode.caps import Caps
-from meshnode.gossip.detector import Detector, unless_alive
+from meshnode.gossip.allowance import Allowances
+from meshnode.gossip.detector import Detector
+from meshnode.gossip.events import Expel as Expel
 from meshnode.gossip.events import HearLoad as HearLoad
 from meshnode.gossip.events import Join as Join
 from meshnode.gossip.events import Leave as Leave
@@ -33,29 +38,37 @@ from meshnode.gossip.events import LoadHeard as LoadHeard
 from meshnode.gossip.events import MemberChanged as MemberChanged
 from meshnode.gossip.events import SetLoad as SetLoad
 from meshnode.gossip.events import Suspect as Suspect
+from meshnode.gossip.events import SwimCommand as SwimCommand
 from meshnode.gossip.events import SwimEffect as SwimEffect
 from meshnode.gossip.events import SwimInput as SwimInput
-from meshnode.gossip.member import Member, MemberState, plausible
+from meshnode.gossip.events import WantLoads as WantLoads
+from meshnode.gossip.glimpses import Glimpse
+from meshnode.gossip.hearing import Hearing
+from meshnode.gossip.load_talk import LoadTalk
+from meshnode.gossip.member import Member
+from meshnode.gossip.own import OwnSelf
+from meshnode.gossip.owntime import OwnTime
 from meshnode.gossip.settings import GossipSettings
-from meshnode.gossip.speaker import OwnSelf, Speaker
+from meshnode.gossip.sizes import Packer, datagram_bytes
+from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
-from meshnode.ids import Contact, NodeId, tag_of
+from meshnode.gossip.words import Witness
+from meshnode.ids import Contact, NodeId, NodeTag, tag_of
 from meshnode.machine import Random
 from meshnode.wire.messages import (
     Ack,
-    FindNode,
-    FoundNodes,
-    FoundRecords,
-    GetRecords,
+    Digest,
+    Glimpses,
     Gossip,
-    LoadRecord,
-    MemberUpdate,
+    MembershipWord,
+    Nack,
     Ping,
     PingRequest,
-    PutRecord,
-    PutReply,
     Received,
     Send,
+    Subscribe,
+    Summary,
+    Want,
 )
 
 NEWS_GATHER_S = 0.02
@@ -64,6 +77,9 @@ JOIN_MAX = 64
 """Contacts greeted for one Join."""
 JOIN_AGAIN = 3
 """More tries, half a second apart, if a contact does not answer; then the hall tries again."""
+WELCOME_AGAIN_S = 10.0
+"""A node that introduces itself again within this is not told everything again."""
+FORGET_EVERY_S = 10.0
 
 
 class SwimMachine:
@@ -77,16 +93,30 @@ class SwimMachine:
         caps: Caps,
         incarnation: int,
         settings: GossipSettings,
+        witness: Witness,
         rng: Random,
     ) -> None:
-        self._own = OwnSelf(own, name=name, caps=caps, incarnation=incarnation)
+        self._own = OwnSelf(own, name=name, caps=caps, incarnation=incarnation, witness=witness)
         self._settings = settings
         self._rng = rng
+        self._time = OwnTime(settings.late_s if settings.local_health else inf)
         self._table = MemberTable(settings)
         self._speaker = Speaker(self._own, self._table, settings=settings, rng=rng)
         self._detector = Detector(self._own, self._table, self._speaker, settings=settings, rng=rng)
+        self.hearing = Hearing(
+            self._own,
+            self._table,
+            self._speaker,
+            order=self._detector.order,
+            awareness=self._detector.awareness,
+            settings=settings,
+        )
+        self._loads = LoadTalk(own, self._table, self._speaker, settings=settings, rng=rng)
+        self._welcomes = Allowances(burst=1, refill_s=WELCOME_AGAIN_S)
         self._started = False
-        self._gossip_at = self._news_at = inf
+        self._gossip_at = self._news_at = self._forget_at = inf
+        self._due_at = inf
+        """When something is due next, in own time; of the time after the last input or tick."""
         self._news_sent_at = -inf
 
     # ------------------------------------------------------------------ read by the hall
@@ -96,6 +126,16 @@ class SwimMachine:
         """Our own incarnation, to be kept over a restart."""
         return self._own.incarnation
 
+    @property
+    def left_out(self) -> int:
+        """How many messages and pieces of news were dropped for want of room."""
+        queues = self._speaker.queue.dropped + self._speaker.exchange.dropped
+        return self._speaker.budget.refused + queues
+
+    def member(self, node_id: NodeId) -> Member | None:
+        """Return one member, whatever its state, or None if it is not known."""
+        return self._table.get(node_id)
+
     def members(self) -> tuple[Member, ...]:
         """Return every other member still remembered, whatever its state."""
         return self._table.all()
@@ -104,192 +144,254 @@ class SwimMachine:
         """Return the other members believed alive or merely suspected."""
         return tuple(self._table.present())
 
+    def candidates(self, module: NodeTag) -> list[Member] | None:
+        """Return whose loads we follow for one module; None in a small mesh: everybody's."""
+        return self._loads.candidates(module)
+
+    def glimpse(self, node_id: NodeId, now: float) -> Glimpse | None:
+        """Return what the wide view of a large mesh has of a member."""
+        return self._speaker.glimpses.of(tag_of(node_id), self._time.inside(now))
+
     # ------------------------------------------------------------------ the three verbs
 
     def handle(self, event: SwimInput, now: float) -> Sequence[SwimEffect]:
         """See `Machine.handle`."""
         if self._own.left:
             return []
-        self._start(now)
-        match event:
-            case Received():
-                return self._receive(event, now)
-            case Join():
-                others = [c for c in event.contacts if c.public_key != self._own.public_key]
-                return self._join(others[:JOIN_MAX], now)
-            case SetLoad():
-                self._speaker.set_load(event.load, now)
-                return []
-            case HearLoad():
-                return self._hear_loads([event.load], 0.0, now)
-            case Suspect():
-                return self._detector.hurry(event.node_id, now)
-            case Leave():
-                self._own.leave()
-                return self._speaker.farewell(now)
+        own_now = self._own_time(now)
+        self._start(now, own_now)
+        if isinstance(event, Leave):
+            self._own.leave()
+            return self._speaker.farewell(now)
+        return self._done(self._handle(event, now, own_now), now, own_now)
 
     def tick(self, now: float) -> Sequence[SwimEffect]:
         """Ask helpers, fail probes, end suspicions, start the next probe, gossip."""
         timer = self.next_timer()
         if timer is None or timer > now:
             return []
-        self._detector.forgive(now - timer)
-        effects: list[SwimEffect] = [*self._detector.ask_others(now)]
-        unreached, again = self._detector.failed(now)
+        own_now = self._own_time(now)
+        effects: list[SwimEffect] = [*self._detector.ask_others(own_now)]
+        unreached, again = self._detector.failed(own_now)
         effects += again
         for node_id in unreached:
-            effects += self._accuse(node_id, now)
-        for member in self._table.expired(now):
-            effects += self._come_to_believe(member, MemberState.DEAD, now)
-        effects += self._detector.probe(now)
-        if now >= self._gossip_at:
-            effects += self._gossip(now)
-        if now >= self._news_at:
-            effects += self._tell_news(now)
-        return effects
+            effects += self._accuse(node_id, now, own_now)
+        effects += self.hearing.bury(now, own_now)
+        effects += self._detector.probe(own_now)
+        if own_now >= self._gossip_at:
+            effects += self._gossip(now, own_now)
+        if own_now >= self._news_at:
+            effects += self._tell_news(now, own_now)
+        return self._done(effects, now, own_now)
 
     def next_timer(self) -> float | None:
         """See `Machine.next_timer`; None before the first input and after leaving."""
         if not self._started or self._own.left:
             return None
-        due = [self._gossip_at, self._news_at, self._detector.next_deadline()]
-        suspicion = self._table.next_deadline()
-        return min(due) if suspicion is None else min(suspicion, *due)
+        return self._time.outside(self._due_at)
 
-    def _join(self, contacts: Sequence[Contact], now: float) -> list[SwimEffect]:
-        effects: list[SwimEffect] = []
-        for contact in contacts:
-            effects += self._detector.introduce(contact, now, again=JOIN_AGAIN)
-        return effects
+    # ------------------------------------------------------------------ inputs
 
-    # ------------------------------------------------------------------ suspects
+    def _handle(
+        self, event: SwimCommand | Received, now: float, own_now: float
+    ) -> list[SwimEffect]:
+        match event:
+            case Received():
+                return self._receive(event, now, own_now)
+            case Join():
+                others = [c for c in event.contacts if c.public_key != self._own.public_key]
+                return self._join(others[:JOIN_MAX], own_now)
+            case SetLoad():
+                return [*self._speaker.set_load(event.load, now)]
+            case HearLoad():
+                return self._loads.hear([event.load], event.load.node, 0.0, now)
+            case WantLoads():
+                return [*self._loads.want(event, own_now)]
+            case Suspect():
+                return [*self._detector.hurry(event.node_id, own_now)]
+            case Expel():
+                return self.hearing.expel(event.node_id, now)
 
-    def _accuse(self, node_id: NodeId, now: float) -> list[SwimEffect]:
-        """Suspect a member, and tell it first (Lifeguard's buddy system)."""
-        member = self._table.get(node_id)
-        if member is None or not member.state.present:
-            return []
-        if member.state is MemberState.ALIVE:
-            self._detector.awareness.worse()
-        effects = self._come_to_believe(member, MemberState.SUSPECT, now)
-        return [*effects, *self._detector.introduce(member.contact, now)]
-
-    def _come_to_believe(self, member: Member, state: MemberState, now: float) -> list[SwimEffect]:
-        """Make a claim of our own, believe it and spread it."""
-        claim = Member.claim(member.in_state(state), self._own.tag)
-        return self._hear_update(claim, now)
-
-    # ------------------------------------------------------------------ what others say
-
-    def _receive(self, event: Received, now: float) -> list[SwimEffect]:
+    def _receive(self, event: Received, now: float, own_now: float) -> list[SwimEffect]:
         message, sender = event.message, event.sender
         if sender.public_key == self._own.public_key:
             return []
         match message:
             case Ping():
-                effects = self._hear(sender, message, now)
-                effects += self._detector.greet(sender, now) if event.proved else []
-                return [*effects, *self._answer(event, message, now)]
+                effects = self._hear(sender, message, now, own_now)
+                effects += self._detector.greet(sender, own_now) if event.proved else []
+                return [*effects, *self._answer(event, message, now, own_now)]
             case Ack():
-                effects = [*self._detector.acked(sender, message.sequence, now)]
-                effects += self._hear(sender, message, now)
-                return [*effects, *self._detector.greet(sender, now)]
+                return self._acked(sender, message, now, own_now)
             case PingRequest():
-                effects = [e for u in message.updates for e in self._hear_update(u, now)]
-                return [*effects, *self._detector.ping_for(sender, message, now)]
+                return [*self._detector.ping_for(sender, message, own_now, proved=event.proved)]
             case Gossip():
-                effects = self._hear(sender, message, now)
-                return [*effects, *(self._detector.greet(sender, now) if event.proved else [])]
-            case (
-                FindNode() | FoundNodes() | GetRecords() | FoundRecords() | PutRecord() | PutReply()
-            ):
+                effects = self._hear(sender, message, now, own_now)
+                greeting = self._detector.greet(sender, own_now) if event.proved else []
+                return [*effects, *greeting]
+            case MembershipWord():
+                return self._receive_word(event, message, now, own_now)
+            case _:
                 return []  # the DHT's
 
-    def _hear(self, sender: Contact, said: Ping | Ack | Gossip, now: float) -> list[SwimEffect]:
-        effects: list[SwimEffect] = []
-        for update in said.updates:
-            effects += self._hear_update(update, now)
-        member = self._table.get(sender.node_id)
-        one_way_ms = 0.0 if member is None else (member.rtt_ms or 0.0) / 2
-        return effects + self._hear_loads(said.loads, one_way_ms, now)
-
-    def _hear_update(self, update: MemberUpdate, now: float) -> list[SwimEffect]:
-        if not plausible(update):
-            return []
-        if update.contact.public_key == self._own.public_key:
-            if self._own.refutes(update):
-                if update.state != MemberState.ALIVE:
-                    self._detector.awareness.worse()
-                self._spread(self._own.claim, now)
-            return []
-        applied = self._table.apply(update, now)
-        if applied is None:
-            return []
-        member = applied.member
-        self._spread(member.claim(update.accuser), now)
-        if applied.appeared:
-            self._detector.order.insert(member.contact.node_id)
-        if applied.appeared or not member.state.present:
-            self._speaker.loads.forget(tag_of(member.contact.node_id))
-        return [MemberChanged(member)] if applied.changed else []
-
-    def _hear_loads(
-        self, loads: Iterable[LoadRecord], one_way_ms: float, now: float
+    def _receive_word(
+        self, event: Received, message: MembershipWord, now: float, own_now: float
     ) -> list[SwimEffect]:
-        """Keep records of members that are present, older by the way they came."""
-        return [
-            LoadHeard(heard, now)
-            for load in loads
-            if self._table.knows_tag(load.node)
-            and (heard := self._speaker.loads.hear(load, one_way_ms, now)) is not None
-        ]
+        """Take one of the smaller messages; answers go only to addresses that are proved."""
+        sender = event.sender
+        known = self._table.knows_tag(tag_of(sender.node_id))
+        match message:
+            case Nack():
+                self._detector.nacked(sender, message.sequence)
+            case Glimpses() if known:
+                self._speaker.glimpses.hear(message.entries, own_now, self._table.tags)
+            case Digest() if known and event.proved:
+                summary = self._speaker.exchange.compare(
+                    sender, message, self._own.incarnation, own_now
+                )
+                return [] if summary is None else [Send(sender, summary)]
+            case Summary() if known and event.proved:
+                return self._learn(sender, message, own_now)
+            case Want() if known and event.proved:
+                if self._speaker.exchange.wanted(sender, message, own_now):
+                    self._speaker.queue.put(self._own.word)
+            case Subscribe() if known:
+                return [*self._loads.asked(event, message, now)]
+            case _:
+                pass
+        return []
 
-    def _answer(self, event: Received, ping: Ping, now: float) -> list[SwimEffect]:
-        """Ack a ping. Who introduces itself, or has us wrong, gets our claim; newcomers get all."""
+    # ------------------------------------------------------------------ joining, pings and acks
+
+    def _join(self, contacts: Sequence[Contact], own_now: float) -> list[SwimEffect]:
+        effects: list[SwimEffect] = []
+        for contact in contacts:
+            effects += self._detector.introduce(contact, own_now, again=JOIN_AGAIN)
+        return effects
+
+    def _accuse(self, node_id: NodeId, now: float, own_now: float) -> list[SwimEffect]:
+        """Suspect a member, and tell it first (Lifeguard's buddy system)."""
+        member = self._table.get(node_id)
+        if member is None or not member.state.present:
+            return []
+        effects = self.hearing.accuse(member, now, own_now)
+        if self._settings.buddy_system:
+            effects += self._detector.introduce(member.contact, own_now)
+        return effects
+
+    def _answer(self, event: Received, ping: Ping, now: float, own_now: float) -> list[SwimEffect]:
+        """Ack a ping. Who introduces itself, or has us wrong, gets our word; newcomers get all."""
         sender = event.sender
         if not event.proved:
             return [Send(sender, Ack(sequence=ping.sequence))]
-        keys = {u.contact.public_key for u in ping.updates}
+        tag = tag_of(sender.node_id)
+        introduced = [u for u in ping.updates if u.contact.public_key == sender.public_key]
+        accused = any(a.suspect == self._own.tag for a in ping.accusations)
+        member = self._table.by_tag(tag)
+        packed = Packer()
+        if member is None or introduced or accused or self._is_about_us(ping):
+            packed.add_update(self._own.word)
+        for word in introduced:
+            if member is not None and word.incarnation < member.incarnation:
+                packed.add_update(member.word())  # it has lost its incarnation
+        self._speaker.add_doubts(packed, sender)
+        if introduced and self._welcomes.take(tag, own_now):
+            self._speaker.welcome(sender)
+        return [Send(sender, self._speaker.ack(ping.sequence, packed, now))]
+
+    def _is_about_us(self, ping: Ping) -> bool:
+        return any(u.contact.public_key == self._own.public_key for u in ping.updates)
+
+    def _acked(self, sender: Contact, ack: Ack, now: float, own_now: float) -> list[SwimEffect]:
+        passed_on, direct = self._detector.acked(sender, ack.sequence, own_now)
+        effects: list[SwimEffect] = [*passed_on]
+        effects += self._hear(sender, ack, now, own_now)
+        effects += self._detector.greet(sender, own_now)
+        if direct and self._table.knows_tag(tag_of(sender.node_id)):
+            digest = self._speaker.exchange.begin(self._own.incarnation, own_now)
+            effects += [] if digest is None else [Send(sender, digest)]
+        return [*effects, *self._loads.acked(sender, ack)]
+
+    def _hear(
+        self, sender: Contact, said: Ping | Ack | Gossip, now: float, own_now: float
+    ) -> list[SwimEffect]:
+        effects = self.hearing.hear(sender, said.updates, said.accusations, now, own_now)
+        if not said.loads:
+            return effects
         member = self._table.get(sender.node_id)
-        about = [] if member is None else unless_alive(member)
-        if member is None or sender.public_key in keys or self._own.public_key in keys:
-            about = [self._own.claim, *about]
-        if sender.public_key in keys and self._speaker.welcomes.wanted(sender.node_id, now):
-            self._speaker.welcome(sender, now)
-            self._news_soon(now)
-        packed = self._speaker.packed(about, now)
-        ack = Ack(sequence=ping.sequence, updates=packed.updates, loads=packed.loads)
-        return [Send(sender, ack)]
+        one_way_ms = 0.0 if member is None else (member.rtt_ms or 0.0) / 2
+        return effects + self._loads.hear(said.loads, tag_of(sender.node_id), one_way_ms, now)
+
+    # ------------------------------------------------------------------ push-pull
+
+    def _learn(self, sender: Contact, summary: Summary, own_now: float) -> list[SwimEffect]:
+        want, about_us = self._speaker.exchange.learn(sender, summary, own_now)
+        effects: list[SwimEffect] = [] if want is None else [Send(sender, want)]
+        if about_us:
+            effects.append(Send(sender, Gossip(updates=(self._own.word,))))
+        return effects
 
     # ------------------------------------------------------------------ gossip
 
-    def _gossip(self, now: float) -> list[SwimEffect]:
+    def _gossip(self, now: float, own_now: float) -> list[SwimEffect]:
         jitter = 1.0 + self._settings.gossip_jitter * (2.0 * self._rng.random() - 1.0)
-        self._gossip_at = now + self._settings.gossip_every_s * jitter
-        self._table.forget_old(now)
-        self._detector.forget_old(now)
-        return [*self._speaker.gossip(now)]
+        self._gossip_at = own_now + self._settings.gossip_every_s * jitter
+        if own_now >= self._forget_at:
+            self._forget_at = own_now + FORGET_EVERY_S
+            self._table.forget_old(now)
+            self._speaker.glimpses.forget_old(own_now)
+        self._detector.forget_old(own_now)
+        return [*self._speaker.gossip(now, own_now), *self._loads.ask(own_now)]
 
-    def _tell_news(self, now: float) -> list[SwimEffect]:
-        self._news_sent_at = now
+    def _tell_news(self, now: float, own_now: float) -> list[SwimEffect]:
+        self._news_sent_at = own_now
         effects: list[SwimEffect] = [*self._speaker.news(now)]
         again = self._speaker.has_news and self._table.present_count > 0
-        self._news_at = now + self._settings.news_every_s if again else inf
+        wait_s = self._speaker.news_at(now) - now
+        self._news_at = own_now + wait_s if again else inf
         return effects
-
-    def _spread(self, claim: MemberUpdate, now: float) -> None:
-        self._speaker.queue.put(claim)
-        self._news_soon(now)
-
-    def _news_soon(self, now: float) -> None:
-        earliest = max(now + NEWS_GATHER_S, self._news_sent_at + self._settings.news_every_s)
-        self._news_at = min(self._news_at, earliest)
 
     # ------------------------------------------------------------------ parts
 
-    def _start(self, now: float) -> None:
+    def _start(self, now: float, own_now: float) -> None:
         """Arm the timers on the first input; nodes started together must not stay in step."""
         if not self._started:
             self._started = True
-            self._detector.start(now)
-            self._gossip_at = now + self._rng.random() * self._settings.gossip_every_s
+            self._detector.start(own_now)
+            self._speaker.exchange.start(own_now)
+            self._gossip_at = own_now + self._rng.random() * self._settings.gossip_every_s
+            self._forget_at = own_now + FORGET_EVERY_S
+
+    def _due(self) -> float:
+        """Return when something is due next, in own time."""
+        suspicion = self._table.next_deadline()
+        return min(
+            self._gossip_at,
+            self._news_at,
+            self._detector.next_deadline(),
+            inf if suspicion is None else suspicion,
+        )
+
+    def _own_time(self, now: float) -> float:
+        own_now, late = self._time.read(now, self._due_at)
+        if late:
+            self._detector.awareness.worse()
+        return own_now
+
+    def _done(self, effects: list[SwimEffect], now: float, own_now: float) -> list[SwimEffect]:
+        """Arm the round of news if there is any; leave out what overdraws the budget."""
+        if self._news_at == inf and self._speaker.has_news and self._table.present_count > 0:
+            earliest = self._news_sent_at + self._settings.news_every_s
+            self._news_at = max(own_now + NEWS_GATHER_S, earliest)
+        self._due_at = self._due()
+        return [e for e in effects if not isinstance(e, Send) or self._affordable(e, now)]
+
+    def _affordable(self, send: Send, now: float) -> bool:
+        """Charge what was not composed for the room there was: probes may overdraw, others not."""
+        match send.message:
+            case Gossip() | Glimpses():
+                return True
+            case Digest() | Summary() | Want():
+                return self._speaker.budget.spare(datagram_bytes(send.message), now)
+            case _:
+                return self._speaker.budget.urgent(datagram_bytes(send.message), now)

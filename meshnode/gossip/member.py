@@ -1,23 +1,24 @@
-"""A member's state, and the precedence that lets updates arrive in any order.
+"""A member's state, and the precedence that lets words about it arrive in any order.
 
 SWIM section 4.2: a higher incarnation wins; at the same incarnation alive < suspect < dead < left.
-Only the member itself raises its incarnation. So the highest claim about a member is the same
-wherever all claims have arrived, in whatever order.
+Only the member itself raises its incarnation, and it signs that. So the highest word about a member
+is the same wherever all words have arrived, in whatever order.
 """
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from meshnode.caps import Caps
-from meshnode.ids import Contact, NodeTag
-from meshnode.wire.messages import MemberUpdate
+from meshnode.ids import Contact, NodeTag, tag_of
+from meshnode.wire.membership import SIGNATURE_BYTES, MemberUpdate
 
 INCARNATION_JUMP_MAX = 2**16
-"""A claim further ahead than this is refused: nobody is falsely accused that often, and a forged
-one must not push a member out of reach of its own refutation (memberlist #359)."""
+"""A word further ahead than this is refused: nobody is accused that often, and one that spent its
+incarnations could never refute again (memberlist #359)."""
 INCARNATION_MAX = 2**63
-"""Leaves room above every claim that is accepted."""
-NOBODY = NodeTag(b"\0" * 8)
+"""Leaves room above every word that is accepted."""
+UNSIGNED = bytes(SIGNATURE_BYTES)
+"""Under what a member did not say itself: that it was expelled. It is never passed on."""
 
 
 class MemberState(IntEnum):
@@ -31,7 +32,7 @@ class MemberState(IntEnum):
     @property
     def present(self) -> bool:
         """Whether the member still counts: a suspect is innocent until its time is up."""
-        return self <= MemberState.SUSPECT
+        return self._value_ <= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +44,35 @@ class Member:
     caps: Caps
     state: MemberState
     incarnation: int
+    signature: bytes = UNSIGNED
+    """The member's, under its newest word."""
     rtt_ms: float | None = None
     """Moving average of direct acks; None before the first."""
     changed_at: float = 0.0
     """When its state last changed here."""
 
+    @property
+    def tag(self) -> NodeTag:
+        """The short name of the member."""
+        return tag_of(self.contact.node_id)
+
     def in_state(self, state: MemberState) -> "Member":
         """Return this member as it would be in another state."""
         return replace(self, state=state)
 
-    def claim(self, accuser: NodeTag = NOBODY) -> MemberUpdate:
-        """Return this belief as an update to gossip."""
+    def word(self) -> MemberUpdate:
+        """Return the member's own newest word, to be passed on.
+
+        That it is suspect or dead is in no word of its own: `MemberTable.evidence` has that.
+        """
+        left = self.state is MemberState.LEFT
         return MemberUpdate(
             contact=self.contact,
-            state=int(self.state),
+            state=int(MemberState.LEFT if left else MemberState.ALIVE),
             incarnation=self.incarnation,
             name=self.name,
             caps=self.caps,
-            accuser=accuser,
+            signature=self.signature,
         )
 
 
@@ -70,9 +82,9 @@ def overrides(update: MemberUpdate, member: Member) -> bool:
 
 
 def plausible(update: MemberUpdate) -> bool:
-    """Return whether an update can be true at all; what is not is ignored."""
+    """Return whether a word can be true at all; what is not is ignored."""
     return (
-        0 <= update.state <= MemberState.LEFT
+        update.state in (MemberState.ALIVE, MemberState.LEFT)
         and 0 <= update.incarnation < INCARNATION_MAX
         and 0 < update.contact.address.port < 65536
         and update.name.isprintable()

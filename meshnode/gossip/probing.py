@@ -4,10 +4,13 @@ SWIM section 4.3: members are probed in rounds, each round in a new random order
 until a member is met is bounded and not only likely.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
-from meshnode.ids import Contact, NodeId
+from meshnode.gossip.member import Member
+from meshnode.gossip.table import MemberTable
+from meshnode.ids import Contact, NodeId, NodeTag
 from meshnode.machine import Random
 
 PROBES_MAX = 512
@@ -22,22 +25,28 @@ class ProbeOrder:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._round: list[NodeId] = []
+        self._round: list[NodeTag] = []
 
-    def next(self, present: Collection[NodeId]) -> NodeId | None:
+    def next(self, table: MemberTable) -> Member | None:
         """Return the next member of this round, or start a new one; None if nobody is there."""
-        known = set(present)
         while self._round:
-            node_id = self._round.pop()
-            if node_id in known:
-                return node_id
-        self._round = list(present)
-        self._rng.shuffle(self._round)
-        return self._round.pop() if self._round else None
+            member = table.by_tag(self._draw())
+            if member is not None and member.state.present:
+                return member
+        self._round = [member.tag for member in table.present()]
+        return table.by_tag(self._draw()) if self._round else None
 
-    def insert(self, node_id: NodeId) -> None:
-        """Give a new member a random place in the present round."""
-        self._round.insert(self._rng.randint(0, len(self._round)), node_id)
+    def insert(self, tag: NodeTag) -> None:
+        """Let a new member take part in the present round."""
+        self._round.append(tag)
+
+    def _draw(self) -> NodeTag:
+        """Take anybody of those left; the last one takes the place."""
+        place = int(self._rng.random() * len(self._round))
+        tag = self._round[place]
+        self._round[place] = self._round[-1]
+        self._round.pop()
+        return tag
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +63,13 @@ class Probe:
     again: int = 0
     """How often a ping that accuses nobody is repeated while it fails."""
     helpers: set[NodeId] = field(default_factory=set)
+    nacks: set[NodeId] = field(default_factory=set)
+    """Helpers that answered us, though the target did not answer them."""
+
+    @property
+    def missing(self) -> int:
+        """How many helpers were not heard of at all; with none asked, it may be our fault too."""
+        return len(self.helpers) - len(self.nacks) if self.helpers else 1
 
     def hurry(self, now: float, fails_s: float) -> None:
         """Ask others now if that was not done, and fail no later than `fails_s` from now."""
@@ -62,7 +78,7 @@ class Probe:
             self.ask_at = now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Relay:
     """A ping made for somebody else: to whom its ack belongs."""
 
@@ -70,6 +86,8 @@ class Relay:
     asked_sequence: int
     target: NodeId
     ends_at: float
+    nack_at: float | None
+    """When the asker is told that nothing came yet; None: never, or done."""
 
 
 class Probes:
@@ -113,22 +131,29 @@ class Probes:
         due = [s for s, p in self._probes.items() if p.fails_at <= now]
         return [self._probes.pop(s) for s in due]
 
-    def delay(self, by_s: float) -> None:
-        """Give every probe the time back that we slept through: its ack may wait in our socket."""
-        for probe in self._probes.values():
-            probe.fails_at += by_s
-            if probe.ask_at is not None:
-                probe.ask_at += by_s
+    def nacked(self, sequence: int, sender: NodeId) -> None:
+        """Note that a helper answered without the target."""
+        probe = self._probes.get(sequence)
+        if probe is not None and sender in probe.helpers:
+            probe.nacks.add(sender)
 
-    def next_deadline(self) -> float | None:
-        """Return when `asking` or `failed` next has something, or None."""
-        return min(
-            (
-                p.fails_at if p.ask_at is None else min(p.ask_at, p.fails_at)
-                for p in self._probes.values()
-            ),
-            default=None,
-        )
+    def next_deadline(self) -> float:
+        """Return when `asking`, `failed` or `nacking` next has something."""
+        soonest = inf
+        for probe in self._probes.values():
+            at = probe.fails_at if probe.ask_at is None else min(probe.ask_at, probe.fails_at)
+            soonest = min(soonest, at)
+        for relay in self._relays.values():
+            if relay.nack_at is not None:
+                soonest = min(soonest, relay.nack_at)
+        return soonest
+
+    def nacking(self, now: float) -> list[Relay]:
+        """Return the relays whose asker is to be told that nothing came yet, each once."""
+        due = [r for r in self._relays.values() if r.nack_at is not None and r.nack_at <= now]
+        for relay in due:
+            relay.nack_at = None
+        return due
 
     def add_relay(self, sequence: int, relay: Relay) -> bool:
         """Remember a ping made for another; False if there are too many."""

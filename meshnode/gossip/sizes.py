@@ -5,8 +5,26 @@ the largest of each kind and compares.
 """
 
 from meshnode.ids import Contact
-from meshnode.wire.limits import LOADS_PER_GOSSIP_MAX, UPDATES_PER_GOSSIP_MAX
-from meshnode.wire.messages import LoadRecord, MemberUpdate
+from meshnode.wire.limits import (
+    ACCUSATIONS_PER_GOSSIP_MAX,
+    LOADS_PER_GOSSIP_MAX,
+    SEALING_BYTES,
+    UPDATES_PER_GOSSIP_MAX,
+)
+from meshnode.wire.messages import (
+    Accusation,
+    Ack,
+    Datagram,
+    Digest,
+    Glimpses,
+    Gossip,
+    LoadRecord,
+    MemberUpdate,
+    Ping,
+    PingRequest,
+    Summary,
+    Want,
+)
 
 PAYLOAD_BYTES = 1100
 """What a datagram of this room may measure before sealing (88 B more); the limit is 1,128."""
@@ -21,8 +39,13 @@ def contact_bytes(contact: Contact) -> int:
 
 
 def update_bytes(update: MemberUpdate) -> int:
-    """Return an upper bound: contact, name, incarnation 9, caps 5, accuser 9, state, heads."""
-    return contact_bytes(update.contact) + len(update.name.encode()) + 30
+    """Return an upper bound: contact, name, incarnation 9, caps 5, signature 66, state, heads."""
+    return contact_bytes(update.contact) + len(update.name.encode()) + 86
+
+
+def accusation_bytes(accusation: Accusation) -> int:
+    """Return an upper bound: two tags of 9, the incarnation, the signature of 66, a head."""
+    return 86 + _number_bytes(accusation.incarnation)
 
 
 def load_bytes(load: LoadRecord) -> int:
@@ -47,22 +70,56 @@ def _number_bytes(value: int) -> int:
     return 9
 
 
+def datagram_bytes(message: Datagram) -> int:
+    """Return what a message of this room takes on the wire, sealed, from above.
+
+    Without the padding of first questions, which is not gossip's to know.
+    """
+    around = ENVELOPE_BYTES + SEALING_BYTES
+    match message:
+        case Ping() | Ack() | Gossip():
+            return (
+                around
+                + sum(map(update_bytes, message.updates))
+                + sum(map(accusation_bytes, message.accusations))
+                + sum(map(load_bytes, message.loads))
+            )
+        case PingRequest():
+            return around + contact_bytes(message.target)
+        case Digest():
+            return around + len(message.parts)
+        case Summary():
+            return around + len(message.parts) + len(message.entries)
+        case Want():
+            return around + len(message.tags)
+        case Glimpses():
+            return around + len(message.entries)
+        case _:
+            return around
+
+
 class Packer:
-    """Gathers updates and loads for one datagram until it is full."""
+    """Gathers words and loads for one datagram until it is full."""
 
     def __init__(self, room: int = PAYLOAD_BYTES - ENVELOPE_BYTES) -> None:
         self._room = room
         self._updates: list[MemberUpdate] = []
+        self._accusations: list[Accusation] = []
         self._loads: list[LoadRecord] = []
 
     def __bool__(self) -> bool:
         """Return whether anything was taken."""
-        return bool(self._updates or self._loads)
+        return bool(self._updates or self._accusations or self._loads)
 
     @property
     def updates(self) -> tuple[MemberUpdate, ...]:
         """What was taken."""
         return tuple(self._updates)
+
+    @property
+    def accusations(self) -> tuple[Accusation, ...]:
+        """What was taken."""
+        return tuple(self._accusations)
 
     @property
     def loads(self) -> tuple[LoadRecord, ...]:
@@ -83,6 +140,23 @@ class Packer:
         self._room -= size
         self._updates.append(update)
         return True
+
+    def add_accusation(self, accusation: Accusation) -> bool:
+        """Take an accusation; False if the packet is full."""
+        if accusation in self._accusations:
+            return True
+        size = accusation_bytes(accusation)
+        if size > self._room or len(self._accusations) >= ACCUSATIONS_PER_GOSSIP_MAX:
+            return False
+        self._room -= size
+        self._accusations.append(accusation)
+        return True
+
+    def add(self, news: MemberUpdate | Accusation) -> bool:
+        """Take either; False if the packet is full."""
+        if isinstance(news, MemberUpdate):
+            return self.add_update(news)
+        return self.add_accusation(news)
 
     def add_load(self, load: LoadRecord) -> bool:
         """Take a load record; False if the packet is full."""

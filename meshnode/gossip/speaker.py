@@ -1,77 +1,49 @@
 """Speaker: what goes into our datagrams, so that each carries the most useful of what fits.
 
-Order of importance: what the receiver must hear (claims about it or about us), our own load, news
-of members, a reminder, the freshest loads of others, more reminders.
+Order of importance: what the receiver must hear (doubts about it, our word), our own load, news of
+members, words that are owed, the loads of others, reminders. Nothing but pings and their answers
+is composed without room in the budget; news and owed words wait for it where they are.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from functools import partial
 
-from meshnode.caps import Caps
-from meshnode.gossip.broadcast import BroadcastQueue
+from meshnode.gossip.broadcast import BroadcastQueue, News
+from meshnode.gossip.budget import Budget
+from meshnode.gossip.exchange import Exchange
+from meshnode.gossip.glimpses import GlimpseTable, entry_of
 from meshnode.gossip.loads import LoadTable, aged
-from meshnode.gossip.member import INCARNATION_JUMP_MAX, Member, MemberState
+from meshnode.gossip.member import UNSIGNED, Member, MemberState
+from meshnode.gossip.own import OwnSelf
 from meshnode.gossip.probing import ProbeOrder
 from meshnode.gossip.settings import GossipSettings
-from meshnode.gossip.sizes import Packer
+from meshnode.gossip.sizes import ENVELOPE_BYTES, PAYLOAD_BYTES, Packer, datagram_bytes
+from meshnode.gossip.subscribers import Subscribers
 from meshnode.gossip.table import MemberTable
-from meshnode.gossip.welcome import Welcomes
 from meshnode.ids import Contact, tag_of
 from meshnode.machine import Random
-from meshnode.wire.messages import Gossip, LoadRecord, MemberUpdate, Send
+from meshnode.wire.limits import SEALING_BYTES
+from meshnode.wire.messages import (
+    Accusation,
+    Ack,
+    Datagram,
+    Glimpses,
+    Gossip,
+    LoadRecord,
+    Ping,
+    Send,
+)
 
-WELCOME_PACKETS = 4
-"""Datagrams to one newcomer in one round of news."""
+OWED_PACKETS = 4
+"""Datagrams of owed words in one round of news."""
 REMINDERS_MAX = 3
-"""Random beliefs repeated in each gossip, where there is room."""
+"""Random beliefs repeated in each gossip of a small mesh, where there is room."""
 LEAVE_TOLD_MAX = 16
-
-
-class OwnSelf:
-    """What we say about ourselves: one claim, and the incarnation that only we raise."""
-
-    def __init__(self, contact: Contact, *, name: str, caps: Caps, incarnation: int) -> None:
-        self._member = Member(
-            contact=contact, name=name, caps=caps, state=MemberState.ALIVE, incarnation=incarnation
-        )
-        self.tag = tag_of(contact.node_id)
-        self.public_key = contact.public_key
-
-    @property
-    def incarnation(self) -> int:
-        """The present incarnation."""
-        return self._member.incarnation
-
-    @property
-    def left(self) -> bool:
-        """Whether we said that we are going."""
-        return self._member.state is MemberState.LEFT
-
-    @property
-    def claim(self) -> MemberUpdate:
-        """The claim as it is gossiped."""
-        return self._member.claim()
-
-    def leave(self) -> None:
-        """Say from now on that we are going."""
-        self._member = replace(self._member, state=MemberState.LEFT)
-
-    def refutes(self, update: MemberUpdate) -> bool:
-        """Raise the incarnation above a claim about us that is not ours; say whether it was.
-
-        An alive claim is not ours either if it says another address: it is of an earlier life.
-        """
-        ahead = update.incarnation - self.incarnation
-        if not 0 <= ahead <= INCARNATION_JUMP_MAX:
-            return False
-        if ahead == 0 and replace(update, accuser=self.claim.accuser) == self.claim:
-            return False
-        self._member = replace(self._member, incarnation=update.incarnation + 1)
-        return True
+PACKET_BYTES_MIN = 400
+"""With less room no packet of news is begun: it would be all envelope."""
 
 
 class Speaker:
-    """Composes datagrams from the own claim, the news, the table and the loads."""
+    """Composes datagrams from the own word, the news, the table and the loads."""
 
     def __init__(
         self, own: OwnSelf, table: MemberTable, *, settings: GossipSettings, rng: Random
@@ -82,107 +54,236 @@ class Speaker:
         self._rng = rng
         self._own_load: tuple[LoadRecord, float] | None = None
         self._order = ProbeOrder(rng)
+        self.budget = Budget(rate=settings.bytes_per_s, burst=settings.bytes_burst)
         self.loads = LoadTable(settings.load_age_s_max)
+        self.glimpses = GlimpseTable(settings)
+        self.subscribers = Subscribers(settings)
         self.queue = BroadcastQueue(settings.retransmit_mult)
-        self.welcomes = Welcomes()
+        self.exchange = Exchange(own.tag, table, settings=settings, rng=rng)
 
     @property
     def has_news(self) -> bool:
         """Whether somebody must be told something before the next gossip."""
-        return bool(self.queue) or bool(self.welcomes)
+        return bool(self.queue) or bool(self.exchange)
 
-    def set_load(self, load: LoadRecord, now: float) -> None:
-        """Say this of ourselves from now on; it ages like any other record."""
+    @property
+    def mesh_is_small(self) -> bool:
+        """Whether everybody's load goes to everybody."""
+        return self._cluster_size() <= self._settings.small_mesh_max
+
+    # ------------------------------------------------------------------ pings and acks
+
+    def ping(self, sequence: int, target: Contact, now: float, *, introduces: bool = False) -> Ping:
+        """Return a ping that tells its target what we doubt of it, first of all."""
+        packed = Packer()
+        if introduces:
+            packed.add_update(self._own.word)
+        self.add_doubts(packed, target, gone=introduces)
+        self._fill(packed, now)
+        return Ping(
+            sequence=sequence,
+            updates=packed.updates,
+            accusations=packed.accusations,
+            loads=packed.loads,
+        )
+
+    def ack(self, sequence: int, packed: Packer, now: float) -> Ack:
+        """Return an ack with what is packed already, and what else fits."""
+        self._fill(packed, now)
+        return Ack(
+            sequence=sequence,
+            updates=packed.updates,
+            accusations=packed.accusations,
+            loads=packed.loads,
+        )
+
+    def add_doubts(self, packed: Packer, target: Contact, *, gone: bool = True) -> None:
+        """Add what a member should refute, if anything: one accusation, by ourselves.
+
+        It can verify that, whoever else accused it, because we are the one that sends it. Who is
+        gone to us also gets its own last word: it may have lost its incarnation.
+        """
+        member = self._table.get(target.node_id)
+        if member is None or member.state is MemberState.ALIVE:
+            return
+        if member.state is MemberState.SUSPECT and not self._settings.buddy_system:
+            return
+        if gone and not member.state.present and member.signature != UNSIGNED:
+            packed.add_update(member.word())
+        if member.state is not MemberState.LEFT:
+            packed.add_accusation(self._own_accusation(member))
+
+    # ------------------------------------------------------------------ rounds
+
+    def gossip(self, now: float, own_now: float) -> list[Send]:
+        """Return the periodic gossip: loads and reminders, or in a large mesh a glimpse."""
+        if self.mesh_is_small:
+            return self._gossip_loads(now)
+        return self._gossip_glimpses(now, own_now)
+
+    def news(self, now: float) -> list[Send]:
+        """Return news to random members, and the next words that are owed."""
+        sends: list[Send] = []
+        for member in self._targets(self._settings.gossip_fanout if self.queue else 0):
+            packer = self._roomy(now)
+            if packer is not None:
+                self.queue.fill(packer, self._cluster_size())
+                sends += self._bulk(member.contact, packer, now)
+        for _ in range(OWED_PACKETS):
+            packer = self._roomy(now)
+            if packer is None:
+                break
+            contact = self.exchange.pay(partial(_add_belief, packer, self._table))
+            if contact is None or not packer:
+                break
+            sends += self._bulk(contact, packer, now)
+        return sends
+
+    def news_at(self, now: float) -> float:
+        """Return when the next round of news can be sent."""
+        return max(
+            now + self._settings.news_every_s,
+            self.budget.when(PACKET_BYTES_MIN, now),
+        )
+
+    def set_load(self, load: LoadRecord, now: float) -> list[Send]:
+        """Say this of ourselves from now on; it ages like any other record. Returns the pushes."""
         self._own_load = (load, now - load.age_ms / 1000)
+        size = datagram_bytes(Gossip(loads=(load,)))
+        return [
+            send
+            for contact in self.subscribers.due(load, size, now)
+            for send in self._push(contact, load, size, now)
+        ]
 
-    def packed(self, first: Iterable[MemberUpdate], now: float) -> Packer:
-        """Return a packet with these claims, our load, and as much news as fits."""
+    def first_push(self, contact: Contact, now: float) -> list[Send]:
+        """Return our load for one who has just subscribed; nothing if we have said none."""
+        if self._own_load is None:
+            return []
+        load = aged(*self._own_load, now)
+        return self._push(contact, load, datagram_bytes(Gossip(loads=(load,))), now)
+
+    def welcome(self, newcomer: Contact) -> None:
+        """Begin to tell a newcomer of everybody present."""
+        others = self._table.sample(
+            self._settings.welcome_max, self._rng, (tag_of(newcomer.node_id),)
+        )
+        self.exchange.owe(newcomer, [m.tag for m in others])
+
+    def farewell(self, now: float) -> list[Send]:
+        """Return the word that we are going, to many at once as we will not repeat it."""
         packer = Packer()
-        for update in first:
-            packer.add_update(update)
-        if self._own_load is not None:
-            packer.add_load(aged(*self._own_load, now))
-        self.queue.fill(packer, self._cluster_size())
-        return packer
+        packer.add_update(self._own.word)
+        self._fill(packer, now)
+        return [_gossip(m.contact, packer) for m in self._targets(LEAVE_TOLD_MAX)]
 
-    def gossip(self, now: float) -> list[Send]:
-        """Return the periodic gossip to the next members: loads, news, reminders."""
+    # ------------------------------------------------------------------ parts
+
+    def _gossip_loads(self, now: float) -> list[Send]:
         freshest = self.loads.freshest(self._settings.loads_forwarded + 1, now)
         remembered = self._table.all()
         sends = []
         for member in self._next_targets(self._settings.gossip_fanout):
-            tag = tag_of(member.contact.node_id)
-            loads = [r for r in freshest if r.node != tag][: self._settings.loads_forwarded]
+            loads = [r for r in freshest if r.node != member.tag]
             reminders = self._rng.sample(remembered, min(REMINDERS_MAX, len(remembered)))
-            sends += self._gossip_to(member.contact, loads, reminders, now)
+            forwarded = loads[: self._settings.loads_forwarded]
+            sends += self._gossip_to(member.contact, forwarded, reminders, now)
         return sends
 
-    def news(self, now: float) -> list[Send]:
-        """Return news to random members, and the next packets to newcomers."""
+    def _gossip_glimpses(self, now: float, own_now: float) -> list[Send]:
+        """Return one packet of the wide view, the same for a few members."""
+        load = None if self._own_load is None else self._own_load[0]
+        packet = Glimpses(entries=self.glimpses.packet(entry_of(self._own.tag, load), own_now))
         sends = []
-        for member in self._targets(self._settings.gossip_fanout):
-            packer = Packer()
-            self.queue.fill(packer, self._cluster_size())
-            if packer.updates:
-                sends.append(_send(member.contact, packer))
-        for contact, left in self.welcomes.open():
-            sends += self._welcome(contact, left, now)
-        self.welcomes.close_told()
+        fanout = 1 if self.queue else self._settings.glimpse_fanout  # news goes first
+        for member in self._targets(fanout):
+            sends += self._metered(member.contact, packet, now)
         return sends
-
-    def welcome(self, newcomer: Contact, now: float) -> None:
-        """Begin to tell a newcomer of everybody present."""
-        others = [m for m in self._table.present() if m.contact.public_key != newcomer.public_key]
-        told = self._rng.sample(others, min(self._settings.welcome_max, len(others)))
-        self.welcomes.begin(newcomer, [m.claim() for m in told], now)
-
-    def farewell(self, now: float) -> list[Send]:
-        """Return the word that we are going, to many at once as we will not repeat it."""
-        packer = self.packed([self._own.claim], now)
-        return [_send(m.contact, packer) for m in self._targets(LEAVE_TOLD_MAX)]
 
     def _gossip_to(
         self, contact: Contact, loads: list[LoadRecord], reminders: list[Member], now: float
     ) -> list[Send]:
         """Return one packet, or two where the records name so many modules that one is full."""
-        first = self.packed((), now)
+        first = self._roomy(now)
+        if first is None:
+            self.budget.refused += 1
+            return []
+        self._fill(first, now)
         for other in reminders[:1]:
-            first.add_update(other.claim())
+            _add_belief(first, self._table, other)
         rest = [load for load in loads if not first.add_load(load)]
-        second = Packer()
-        for load in rest:
-            second.add_load(load)
         for other in reminders[1:]:
-            first.add_update(other.claim())
-        return [_send(contact, packed) for packed in (first, second) if packed]
-
-    def _welcome(self, contact: Contact, left: list[MemberUpdate], now: float) -> list[Send]:
-        """Return the next packets to one newcomer; what they carry is taken from `left`."""
-        sends = []
-        for _ in range(WELCOME_PACKETS):
-            packer = Packer()
-            while left and packer.add_update(left[-1]):
-                left.pop()
-            if not packer.updates:
-                break
-            for load in self.loads.freshest(self._settings.loads_forwarded, now):
-                packer.add_load(load)
-            sends.append(_send(contact, packer))
+            _add_belief(first, self._table, other)
+        sends = self._bulk(contact, first, now)
+        second = self._roomy(now) if rest else None
+        if second is not None:
+            for load in rest:
+                second.add_load(load)
+            sends += self._bulk(contact, second, now)
         return sends
+
+    def _fill(self, packed: Packer, now: float) -> None:
+        """Add our load, in a small mesh, and news where the budget has room."""
+        if self._own_load is not None and self.mesh_is_small:
+            packed.add_load(aged(*self._own_load, now))
+        if self.queue and self.budget.room(now) >= PACKET_BYTES_MIN:
+            self.queue.fill(packed, self._cluster_size())
+
+    def _own_accusation(self, member: Member) -> Accusation:
+        for accusation in self._table.evidence(member.tag):
+            if accusation.accuser == self._own.tag:
+                return accusation
+        return self._own.accuse(member.contact.node_id, member.incarnation)
+
+    def _push(self, contact: Contact, load: LoadRecord, size: int, now: float) -> list[Send]:
+        return self._metered(contact, Gossip(loads=(load,)), now, size)
+
+    def _roomy(self, now: float) -> Packer | None:
+        """Return a packet as large as the budget allows, or None if that is too little."""
+        room = min(PAYLOAD_BYTES, int(self.budget.room(now)) - SEALING_BYTES)
+        return Packer(room - ENVELOPE_BYTES) if room >= PACKET_BYTES_MIN else None
+
+    def _bulk(self, contact: Contact, packer: Packer, now: float) -> list[Send]:
+        """Return a packet that was made for the room there is."""
+        if not packer:
+            return []
+        send = _gossip(contact, packer)
+        self.budget.charge(datagram_bytes(send.message), now)
+        return [send]
+
+    def _metered(
+        self, contact: Contact, message: Datagram, now: float, size: int | None = None
+    ) -> list[Send]:
+        """Return a message that may be left out, if there is room for it."""
+        size = datagram_bytes(message) if size is None else size
+        return [Send(contact, message)] if self.budget.spare(size, now) else []
 
     def _next_targets(self, count: int) -> list[Member]:
         """Return members in shuffled rounds, so that nobody waits long for a record of ours."""
-        present = {m.contact.node_id: m for m in self._table.present()}
-        chosen = (self._order.next(present) for _ in range(min(count, len(present))))
-        return [present[i] for i in dict.fromkeys(chosen) if i is not None]
+        chosen: dict[bytes, Member] = {}
+        for _ in range(min(count, self._table.present_count)):
+            member = self._order.next(self._table)
+            if member is not None:
+                chosen[member.tag] = member
+        return list(chosen.values())
 
-    def _targets(self, count: int) -> Sequence[Member]:
-        present = self._table.present()
-        return self._rng.sample(present, min(count, len(present)))
+    def _targets(self, count: int) -> list[Member]:
+        return self._table.sample(count, self._rng)
 
     def _cluster_size(self) -> int:
         return self._table.present_count + 1
 
 
-def _send(contact: Contact, packer: Packer) -> Send:
-    return Send(contact, Gossip(updates=packer.updates, loads=packer.loads))
+def _add_belief(packer: Packer, table: MemberTable, member: Member) -> bool:
+    """Add a member's word and, if it is doubted, the accusations; False if the packet is full."""
+    if member.signature == UNSIGNED:
+        return True  # it was expelled, and has not said so
+    news: list[News] = [member.word(), *table.evidence(member.tag)]
+    return all(packer.add(each) for each in news)
+
+
+def _gossip(contact: Contact, packer: Packer) -> Send:
+    return Send(
+        contact,
+        Gossip(updates=packer.updates, accusations=packer.accusations, loads=packer.loads),
+    )

@@ -1,15 +1,21 @@
 """MemberTable: what is believed of every peer, and which suspicions run.
 
 Bounded: when it is full, those that are gone make room; if none is, a newcomer is not taken.
+Nothing that happens for each datagram or timer looks at every member.
 """
 
+from collections.abc import Collection, Container
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 
-from meshnode.gossip.member import INCARNATION_JUMP_MAX, NOBODY, Member, MemberState, overrides
+from meshnode.gossip.allowance import Allowances
+from meshnode.gossip.member import UNSIGNED, Member, MemberState, overrides
+from meshnode.gossip.parts import Parts, part_of
 from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.suspicion import Suspicion, suspect_from
 from meshnode.ids import NodeId, NodeTag, tag_of
-from meshnode.wire.messages import MemberUpdate
+from meshnode.machine import Random
+from meshnode.wire.messages import Accusation, MemberUpdate
 
 RTT_GAIN = 0.2
 """Weight of the newest sample in the moving average of a member's round trip."""
@@ -18,41 +24,68 @@ RTT_JUMP_MAX = 4.0
 """One sample counts as this many times the average at most: an ack that a stopped process sends
 seconds late says nothing of the link, while a link that became slow shows within a few acks."""
 
+RECOVERIES_MAX, RECOVERY_KEPT_S = 3, 60.0
+"""Suspicions that a member refuted and is remembered for, each so long: it is slow, not dead."""
+PATIENCE_EACH = 2.0
+"""So many times the shortest suspicion is added for each."""
+
+DRAWS_MAX = 8
+"""Draws for each member wanted in a sample, before those not drawn are looked for one by one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What an update changed here."""
+    """What a word changed here."""
 
     member: Member
     appeared: bool
     """It was not in the table before, or was gone and is back."""
     changed: bool
     """Something that a reader of the table can see: state, address, name or capabilities."""
+    refuted: tuple[Accusation, ...] = ()
+    """Accusations that have proved false by it."""
 
 
 class MemberTable:
-    """Every other member still remembered. Knows nothing of the own node."""
+    """Every other member still remembered. Knows nothing of the own node.
+
+    Two times: `now` is the clock's, shown to people; `own` is `OwnTime`'s, of the suspicions.
+    """
 
     def __init__(self, settings: GossipSettings) -> None:
         self._settings = settings
-        self._members: dict[NodeId, Member] = {}
-        self._tags: dict[NodeTag, NodeId] = {}
-        self._suspicions: dict[NodeId, Suspicion] = {}
-        self._present_count = 0
+        self._members: dict[NodeTag, Member] = {}
+        self._roll: list[NodeTag] = []
+        """Everybody present, in the order of their coming, and some that are gone since."""
+        self._listed: set[NodeTag] = set()
+        """Who is on the roll."""
+        self._gone: dict[NodeTag, None] = {}
+        self._suspicions: dict[NodeTag, Suspicion] = {}
+        """Of suspects, and of the dead: why they are."""
+        self._deadlines: list[tuple[float, NodeTag]] = []
+        """A heap; an entry is void if its suspicion has another deadline by now."""
+        self._parts = Parts()
+        self._recoveries = Allowances(burst=RECOVERIES_MAX, refill_s=RECOVERY_KEPT_S)
+        self.present_count = 0
 
     def get(self, node_id: NodeId) -> Member | None:
         """Return a member, or None if it is not known."""
-        return self._members.get(node_id)
+        member = self._members.get(tag_of(node_id))
+        return member if member is not None and member.contact.node_id == node_id else None
+
+    def by_tag(self, tag: NodeTag) -> Member | None:
+        """Return a member by its short name, or None if it is not known."""
+        return self._members.get(tag)
 
     def knows_tag(self, tag: NodeTag) -> bool:
         """Return whether a present member has this tag."""
-        node_id = self._tags.get(tag)
-        return node_id is not None and self._members[node_id].state.present
+        member = self._members.get(tag)
+        return member is not None and member.state.present
 
     @property
-    def present_count(self) -> int:
-        """How many are alive or merely suspected."""
-        return self._present_count
+    def tags(self) -> Container[NodeTag]:
+        """Who is remembered, whatever the state."""
+        return self._members
 
     def all(self) -> tuple[Member, ...]:
         """Return every member remembered, whatever its state."""
@@ -64,61 +97,175 @@ class MemberTable:
 
     def dead(self) -> list[Member]:
         """Return those declared dead, which a healed partition may bring back."""
-        return [m for m in self._members.values() if m.state is MemberState.DEAD]
+        gone = (self._members[tag] for tag in self._gone)
+        return [m for m in gone if m.state is MemberState.DEAD]
+
+    @property
+    def dead_count(self) -> int:
+        """How many are gone, those that left included."""
+        return len(self._gone)
+
+    def sample(self, count: int, rng: Random, without: Collection[NodeTag] = ()) -> list[Member]:
+        """Return up to `count` random present members, each once."""
+        chosen: dict[NodeTag, Member] = {}
+        draws = DRAWS_MAX * count
+        while self._roll and len(chosen) < count and draws:
+            draws -= 1
+            index = int(rng.random() * len(self._roll))
+            tag = self._roll[index]
+            if not self.knows_tag(tag):
+                self._strike(index)
+            elif tag not in chosen and tag not in without:
+                chosen[tag] = self._members[tag]
+        if len(chosen) < count and len(self._roll) <= DRAWS_MAX * count:
+            rest = [m for m in self.present() if m.tag not in chosen and m.tag not in without]
+            rng.shuffle(rest)
+            chosen.update((m.tag, m) for m in rest[: count - len(chosen)])
+        return list(chosen.values())
+
+    def evidence(self, tag: NodeTag) -> tuple[Accusation, ...]:
+        """Return why a member is suspect or dead here; empty if it is neither."""
+        suspicion = self._suspicions.get(tag)
+        return () if suspicion is None else suspicion.accusations
+
+    def row(self, own: NodeTag, incarnation: int) -> bytes:
+        """Return the hashes of the parts, the own node included."""
+        return self._parts.row(own, incarnation)
+
+    def listed(self, part: int) -> list[Member]:
+        """Return who is present in one part."""
+        return [m for t, m in self._members.items() if part_of(t) == part and m.state.present]
+
+    # ------------------------------------------------------------------ what is heard
+
+    def wants(self, update: MemberUpdate) -> bool:
+        """Return whether a word would change anything, were it true: looked at before verifying."""
+        member = self._members.get(tag_of(update.contact.node_id))
+        if member is None:
+            return update.state == MemberState.ALIVE and self._has_room()
+        if member.contact.public_key != update.contact.public_key:
+            return False  # two keys with one tag: the first one has it
+        jump = update.incarnation - member.incarnation
+        return overrides(update, member) and jump <= self._settings.incarnation_jump_max
+
+    def solicited(self, update: MemberUpdate) -> bool:
+        """Return whether a word answers a doubt that we hold."""
+        member = self._members.get(tag_of(update.contact.node_id))
+        return member is not None and member.state is MemberState.SUSPECT
 
     def apply(self, update: MemberUpdate, now: float) -> Applied | None:
-        """Take a plausible update about another node; None if it tells nothing new."""
-        node_id = update.contact.node_id
-        member = self._members.get(node_id)
-        if member is None:
-            return self._add(node_id, update, now)
-        if update.incarnation > member.incarnation + INCARNATION_JUMP_MAX:
+        """Take a verified word of another node; None if it tells nothing new."""
+        if not self.wants(update):
             return None
-        if not overrides(update, member):
-            return self._confirm(node_id, member, update)
+        tag = tag_of(update.contact.node_id)
+        member = self._members.get(tag)
+        if member is None:
+            return self._add(tag, update, now)
+        moved = update.contact != member.contact
         state = MemberState(update.state)
-        believed = replace(member, state=state, incarnation=update.incarnation)
-        if update.incarnation > member.incarnation:
-            moved = update.contact != member.contact
-            believed = replace(
-                believed,
-                contact=update.contact,
-                name=update.name,
-                caps=update.caps,
-                rtt_ms=None if moved else member.rtt_ms,
-            )
-        if state is not member.state:
-            believed = replace(believed, changed_at=now)
-        self._members[node_id] = believed
-        self._present_count += state.present - member.state.present
-        self._follow(node_id, update, now)
+        believed = Member(
+            contact=update.contact,
+            name=update.name,
+            caps=update.caps,
+            state=state,
+            incarnation=update.incarnation,
+            signature=update.signature,
+            rtt_ms=None if moved else member.rtt_ms,
+            changed_at=member.changed_at if state is member.state else now,
+        )
+        refuted = self.evidence(tag) if state is MemberState.ALIVE else ()
+        self._suspicions.pop(tag, None)
+        if refuted:
+            self._recoveries.spend(tag, now)
+        self._replace(tag, member, believed)
         return Applied(
             member=believed,
             appeared=state.present and not member.state.present,
-            changed=replace(believed, incarnation=member.incarnation) != member,
+            changed=_seen(believed) != _seen(member),
+            refuted=refuted,
         )
+
+    def doubts(self, accusation: Accusation) -> bool:
+        """Return whether an accusation would change anything, were it true."""
+        member = self._members.get(accusation.suspect)
+        if member is None or member.incarnation != accusation.incarnation:
+            return False
+        if member.state is MemberState.ALIVE:
+            return True
+        suspicion = self._suspicions.get(accusation.suspect)
+        suspect = member.state is MemberState.SUSPECT
+        return suspect and suspicion is not None and suspicion.wants(accusation.accuser)
+
+    def accuse(self, accusation: Accusation, now: float, own: float) -> Applied | None:
+        """Take a verified accusation; None if it tells nothing new."""
+        if not self.doubts(accusation):
+            return None
+        tag = accusation.suspect
+        member = self._members[tag]
+        suspicion = self._suspicions.get(tag)
+        if suspicion is not None:
+            suspicion = suspicion.confirm(accusation)
+        else:
+            suspicion = suspect_from(
+                own,
+                accusation,
+                cluster_size=self.present_count + 1,
+                settings=self._settings,
+                patience=self._patience(tag, now),
+            )
+        self._suspicions[tag] = suspicion
+        heappush(self._deadlines, (suspicion.deadline(), tag))
+        if member.state is MemberState.SUSPECT:
+            return Applied(member=member, appeared=False, changed=False)
+        believed = replace(member, state=MemberState.SUSPECT, changed_at=now)
+        self._replace(tag, member, believed)
+        return Applied(member=believed, appeared=False, changed=True)
+
+    def expired(self, now: float, own: float) -> list[Member]:
+        """Declare those suspects dead whose time is up, and return them."""
+        dead = []
+        while (deadline := self.next_deadline()) is not None and deadline <= own:
+            _, tag = heappop(self._deadlines)
+            member = self._members[tag]
+            believed = replace(member, state=MemberState.DEAD, changed_at=now)
+            self._replace(tag, member, believed)
+            dead.append(believed)
+        return dead
+
+    def expel(self, node_id: NodeId, now: float) -> Member | None:
+        """Take a present member for one that left; None if it is not present."""
+        member = self.get(node_id)
+        if member is None or not member.state.present:
+            return None
+        gone = replace(member, state=MemberState.LEFT, signature=UNSIGNED, changed_at=now)
+        self._suspicions.pop(member.tag, None)
+        self._replace(member.tag, member, gone)
+        return gone
+
+    def next_deadline(self) -> float | None:
+        """Return when the first suspicion ends, in own time, or None if there is none."""
+        while self._deadlines:
+            deadline, tag = self._deadlines[0]
+            suspicion = self._suspicions.get(tag)
+            member = self._members.get(tag)
+            if (
+                suspicion is not None
+                and suspicion.deadline() == deadline
+                and member is not None
+                and member.state is MemberState.SUSPECT
+            ):
+                return deadline
+            heappop(self._deadlines)
+        return None
 
     def note_rtt(self, node_id: NodeId, sample_ms: float) -> None:
         """Fold one direct ack into the member's round trip."""
-        member = self._members.get(node_id)
+        member = self.get(node_id)
         if member is not None:
             old_ms = sample_ms if member.rtt_ms is None else member.rtt_ms
             counted_ms = min(sample_ms, old_ms * RTT_JUMP_MAX)
             rtt_ms = old_ms + RTT_GAIN * (counted_ms - old_ms)
-            self._members[node_id] = replace(member, rtt_ms=rtt_ms)
-
-    def next_deadline(self) -> float | None:
-        """Return when the first suspicion ends, or None if there is none."""
-        return min((s.deadline() for s in self._suspicions.values()), default=None)
-
-    def expired(self, now: float) -> list[Member]:
-        """Return the suspects whose time is up."""
-        return [self._members[i] for i, s in self._suspicions.items() if s.deadline() <= now]
-
-    def delay(self, by_s: float) -> None:
-        """Give every suspect the time back that we slept through ourselves."""
-        for node_id, suspicion in self._suspicions.items():
-            self._suspicions[node_id] = suspicion.delayed(by_s)
+            self._members[tag_of(node_id)] = replace(member, rtt_ms=rtt_ms)
 
     def forget_old(self, now: float) -> None:
         """Drop those that are gone for long enough."""
@@ -126,62 +273,76 @@ class MemberTable:
             MemberState.DEAD: self._settings.dead_kept_s,
             MemberState.LEFT: self._settings.left_kept_s,
         }
-        for node_id, member in list(self._members.items()):
-            if not member.state.present and now - member.changed_at > kept_s[member.state]:
-                self._drop(node_id)
+        for tag in list(self._gone):
+            member = self._members[tag]
+            if now - member.changed_at > kept_s[member.state]:
+                self._drop(tag)
 
     # ------------------------------------------------------------------ parts
 
-    def _add(self, node_id: NodeId, update: MemberUpdate, now: float) -> Applied | None:
-        state = MemberState(update.state)
-        if not state.present or not self._has_room():
-            return None
+    def _add(self, tag: NodeTag, update: MemberUpdate, now: float) -> Applied:
+        if len(self._members) >= self._settings.members_max:
+            self._drop(min(self._gone, key=lambda t: self._members[t].changed_at))
         member = Member(
             contact=update.contact,
             name=update.name,
             caps=update.caps,
-            state=state,
+            state=MemberState(update.state),
             incarnation=update.incarnation,
+            signature=update.signature,
             changed_at=now,
         )
-        self._members[node_id] = member
-        self._tags[tag_of(node_id)] = node_id
-        self._present_count += 1
-        self._follow(node_id, update, now)
+        self._members[tag] = member
+        self._enter(tag, member)
         return Applied(member=member, appeared=True, changed=True)
 
-    def _confirm(self, node_id: NodeId, member: Member, update: MemberUpdate) -> Applied | None:
-        """Count another accuser of a suspect; news only as long as that shortens its time."""
-        suspicion = self._suspicions.get(node_id)
-        accuses = update.state == MemberState.SUSPECT and update.incarnation == member.incarnation
-        if suspicion is None or not accuses or update.accuser == NOBODY:
-            return None
-        confirmed = suspicion.confirm(update.accuser)
-        if confirmed is suspicion:
-            return None
-        self._suspicions[node_id] = confirmed
-        return Applied(member=member, appeared=False, changed=False)
+    def _replace(self, tag: NodeTag, member: Member, believed: Member) -> None:
+        """Put a new belief in the place of one."""
+        if member.state.present:
+            self._leave(tag, member)
+        self._members[tag] = believed
+        if believed.state.present:
+            self._enter(tag, believed)
+        else:
+            self._gone[tag] = None
 
-    def _follow(self, node_id: NodeId, update: MemberUpdate, now: float) -> None:
-        """Start or end the suspicion that goes with a member's state."""
-        self._suspicions.pop(node_id, None)
-        if update.state == MemberState.SUSPECT:
-            self._suspicions[node_id] = suspect_from(
-                now,
-                accuser=update.accuser,
-                cluster_size=self._present_count + 1,
-                settings=self._settings,
-            )
+    def _enter(self, tag: NodeTag, member: Member) -> None:
+        self.present_count += 1
+        self._gone.pop(tag, None)
+        self._parts.toggle(tag, member.incarnation)
+        if tag not in self._listed:
+            self._listed.add(tag)
+            self._roll.append(tag)
+
+    def _leave(self, tag: NodeTag, member: Member) -> None:
+        self.present_count -= 1
+        self._parts.toggle(tag, member.incarnation)
+
+    def _strike(self, index: int) -> None:
+        """Take somebody who is gone off the roll; the last one takes the place."""
+        self._listed.discard(self._roll[index])
+        self._roll[index] = self._roll[-1]
+        self._roll.pop()
+
+    def _patience(self, tag: NodeTag, now: float) -> float:
+        """Return how many times as long a suspect may take that has come back before."""
+        if not self._settings.shrinking_suspicion:
+            return 1.0
+        return 1.0 + PATIENCE_EACH * (RECOVERIES_MAX - self._recoveries.left(tag, now))
 
     def _has_room(self) -> bool:
-        if len(self._members) < self._settings.members_max:
-            return True
-        gone = [m for m in self._members.values() if not m.state.present]
-        if gone:
-            self._drop(min(gone, key=lambda m: m.changed_at).contact.node_id)
-        return bool(gone)
+        return len(self._members) < self._settings.members_max or bool(self._gone)
 
-    def _drop(self, node_id: NodeId) -> None:
-        self._present_count -= self._members.pop(node_id).state.present
-        self._tags.pop(tag_of(node_id), None)
-        self._suspicions.pop(node_id, None)
+    def _drop(self, tag: NodeTag) -> None:
+        """Forget somebody who is gone."""
+        del self._members[tag]
+        self._gone.pop(tag, None)
+        self._suspicions.pop(tag, None)
+        if len(self._deadlines) > 2 * len(self._suspicions) + 64:
+            self._deadlines = [(s.deadline(), t) for t, s in self._suspicions.items()]
+            heapify(self._deadlines)
+
+
+def _seen(member: Member) -> tuple[object, ...]:
+    """Return what a reader sees of a member."""
+    return member.contact, member.name, member.caps, member.state

@@ -38,7 +38,9 @@ def shorter(message: Datagram) -> Datagram | None:
     """
     if isinstance(message, Ack | Ping | Gossip) and message.loads:
         return replace(message, loads=message.loads[:-1])
-    if isinstance(message, Ack | Ping | Gossip | PingRequest) and message.updates:
+    if isinstance(message, Ack | Ping | Gossip) and message.accusations:
+        return replace(message, accusations=message.accusations[:-1])
+    if isinstance(message, Ack | Ping | Gossip) and message.updates:
         return replace(message, updates=message.updates[:-1])
     if isinstance(message, FoundNodes | FoundRecords) and message.contacts:
         return replace(message, contacts=message.contacts[:-1])

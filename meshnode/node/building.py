@@ -18,6 +18,7 @@ from meshnode.errors import PortTaken
 from meshnode.gossip.machine import SwimMachine
 from meshnode.gossip.member import Member, MemberState
 from meshnode.gossip.settings import GossipSettings
+from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Address, Contact
@@ -170,12 +171,13 @@ class Building:
             caps=self.caps,
             incarnation=self.saved.incarnation + 1,
             settings=GossipSettings(),
+            witness=Signatures(self.identity, self.mesh.network),
             rng=rng,
         )
         self.membership = Membership(
             swim,
             send=self.datagrams.send,
-            on_load=self._heard_load,
+            on_load=self._judged_load,
             on_change=self._member_changed,
         )
         dht = DhtMachine(self.contact, self.mesh.network, DhtSettings(), rng, seeds=self.mesh.seeds)
@@ -302,6 +304,9 @@ class Building:
 
     def _heard_load(self, record: LoadRecord) -> None:
         self.board.on_record(record, None, trio.current_time())
+
+    def _judged_load(self, record: LoadRecord) -> None:
+        self.board.on_record(record, None, trio.current_time(), judged=True)
 
     def _heard_with_answer(self, record: LoadRecord) -> None:
         self._heard_load(record)

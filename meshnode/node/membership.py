@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 import trio
 
+from meshnode.caps import Caps
+from meshnode.gossip.glimpses import Glimpse
 from meshnode.gossip.machine import (
+    Expel,
     HearLoad,
     Join,
     Leave,
@@ -16,11 +19,12 @@ from meshnode.gossip.machine import (
     SwimEffect,
     SwimInput,
     SwimMachine,
+    WantLoads,
 )
-from meshnode.gossip.member import Member, MemberState
-from meshnode.ids import Contact, NodeId, PublicKey, short
+from meshnode.gossip.member import Member
+from meshnode.ids import Contact, ContentHash, NodeId, PublicKey, node_id_of, short, tag_of
 from meshnode.node.driver import Driver
-from meshnode.wire.messages import Gossip, LoadRecord, Received, Send
+from meshnode.wire.messages import LoadRecord, Received, Send
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +73,7 @@ class Membership:
 
     def expel(self, key: PublicKey) -> None:
         """A member was revoked: it counts as one that said it was leaving."""
-        for member in self._machine.members():
-            if member.contact.public_key == key and member.state.present:
-                gone = member.in_state(MemberState.LEFT).claim()
-                self._driver.handle(Received(member.contact, Gossip(updates=(gone,)), proved=False))
+        self._driver.handle(Expel(node_id_of(key)))
 
     def leave(self) -> None:
         """Tell everyone we are going."""
@@ -84,15 +85,26 @@ class Membership:
 
     def alive(self) -> tuple[Member, ...]:
         """Return the other members believed alive or merely suspected."""
-        states = (MemberState.ALIVE, MemberState.SUSPECT)
-        return tuple(m for m in self._machine.members() if m.state in states)
+        return self._machine.alive()
 
     def contact_of(self, node_id: NodeId) -> Contact | None:
         """Return where a member listens, or None if it is not known."""
-        for member in self._machine.members():
-            if member.contact.node_id == node_id:
-                return member.contact
-        return None
+        member = self._machine.member(node_id)
+        return None if member is None else member.contact
+
+    def candidates(self, module: ContentHash, required: Caps) -> tuple[Member, ...]:
+        """Return the members that may be given a request of this module.
+
+        In a small mesh everybody. In a large one, those whose loads are followed for it: asking
+        is what makes this node follow them, so the first answer names members not heard of yet.
+        """
+        self._driver.handle(WantLoads(tag_of(module), required))
+        found = self._machine.candidates(tag_of(module))
+        return self._machine.members() if found is None else tuple(found)
+
+    def glimpse(self, node_id: NodeId) -> Glimpse | None:
+        """Return what the wide view of a large mesh has of a member."""
+        return self._machine.glimpse(node_id, trio.current_time())
 
     @property
     def incarnation(self) -> int:

@@ -97,9 +97,6 @@ def without(message: Datagram, expelled: frozenset[PublicKey]) -> Datagram | Non
         case PingRequest():
             if message.target.public_key in expelled:
                 return None
-            if any(u.contact.public_key in expelled for u in message.updates):
-                kept = tuple(u for u in message.updates if u.contact.public_key not in expelled)
-                return replace(message, updates=kept)
         case FoundNodes() | FoundRecords():
             if any(c.public_key in expelled for c in message.contacts):
                 there = tuple(c for c in message.contacts if c.public_key not in expelled)

@@ -16,7 +16,15 @@ from meshnode.node.clock import unix_now
 from meshnode.node.driver import deliver_safely
 from meshnode.node.membership import rejoin_lost
 from meshnode.node.memory import Remembered, remember
-from meshnode.wire.messages import Ack, Gossip, LoadRecord, Ping, PingRequest, Received
+from meshnode.wire.messages import (
+    Ack,
+    Gossip,
+    LoadRecord,
+    MembershipWord,
+    Ping,
+    PingRequest,
+    Received,
+)
 
 _log = logging.getLogger(__name__)
 SAVE_EVERY_S = 10.0
@@ -73,7 +81,7 @@ class Running:
         if heard is None:
             return
         received = heard
-        if isinstance(received.message, Ping | Ack | PingRequest | Gossip):
+        if isinstance(received.message, Ping | Ack | PingRequest | Gossip | MembershipWord):
             if received.sender.public_key not in self._parts.datagrams.seeds:
                 self._parts.membership.receive(received)
         else:

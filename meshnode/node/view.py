@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
+from heapq import nsmallest
 
 import trio
 
@@ -19,11 +20,13 @@ from meshnode.placement.board import Scoreboard
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, choose, unfitness
 from meshnode.placement.field import Field, Pick
+from meshnode.wire.messages import LoadRecord
 
 SUSPECT = "suspect: it does not answer probes"
 FIELD_S = 0.25
 """A module's field of candidates is kept so long: round trips and members change that slowly."""
 FIELDS_MAX = 64
+UNITS_PER_MS = 10
 CANDIDATES_MAX = 32
 """placement.md section 9: a wider view gains nothing, and a decision costs by its width."""
 
@@ -86,7 +89,7 @@ class View:
         A suspect may only be busy, so it is asked when nobody else can do the work (`suspects`).
         """
         now = trio.current_time()
-        candidates = self._candidates(module, now)
+        candidates = self._candidates(module, manifest.required, now)
         candidates = [c for c in candidates if c.contact.node_id not in without]
         decide = partial(
             choose,
@@ -104,14 +107,15 @@ class View:
             decision = decide(doubted)
         return decision
 
-    def _candidates(self, module: ContentHash, now: float) -> list[Candidate]:
-        near = sorted(self._membership.members(), key=_nearness)[:CANDIDATES_MAX]
+    def _candidates(self, module: ContentHash, required: Caps, now: float) -> list[Candidate]:
+        members = self._membership.candidates(module, required)
+        near = nsmallest(CANDIDATES_MAX, members, key=_nearness)
         others = [self._candidate(m, module, now) for m in near]
         return [self._own_candidate(module, now), *others]
 
     def _field(self, module: ContentHash, manifest: Manifest, now: float) -> Field:
         needed, age_s_max = int(manifest.required), self._board.settings.record_age_s_max
-        candidates = self._candidates(module, now)
+        candidates = self._candidates(module, manifest.required, now)
         return Field(
             [c for c in candidates if not c.policy and not unfitness(c, needed, age_s_max)],
             board=self._board,
@@ -134,6 +138,8 @@ class View:
 
     def _candidate(self, member: Member, module: ContentHash, now: float) -> Candidate:
         record, age_s = self._board.record_of(member.contact.node_id, now)
+        if record is None:
+            record = self._glimpsed(member)
         tag = tag_of(module)
         return Candidate(
             contact=member.contact,
@@ -145,6 +151,24 @@ class View:
             holds=record is not None and any(m.module == tag for m in record.modules),
             is_self=False,
             unfit=_unfit(member),
+        )
+
+    def _glimpsed(self, member: Member) -> LoadRecord | None:
+        """Return the record that a glimpse amounts to: enough to ask a member the first time."""
+        glimpse = self._membership.glimpse(member.contact.node_id)
+        if glimpse is None:
+            return None
+        wait = glimpse.wait_ms * UNITS_PER_MS
+        return LoadRecord(
+            node=member.tag,
+            sequence=0,
+            age_ms=0,
+            wait=wait,
+            wait_mean=wait,
+            wait_sigma=0,
+            in_flight=0,
+            draining=glimpse.draining,
+            speed=glimpse.speed,
         )
 
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from meshnode.gossip.member import Member, MemberState
-from meshnode.gossip.settings import GossipSettings
+from meshnode.gossip.settings import GossipSettings, without_lifeguard
 from meshnode.ids import PublicKey
 from meshnode.sim.clocks import Pace
-from meshnode.sim.gossiping import without_lifeguard
 from meshnode.sim.links import Link
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import Parts, SimNode

@@ -4,18 +4,30 @@ All of it that may change with `gossip/` is here.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from meshnode.caps import Caps
-from meshnode.gossip.machine import SwimMachine
-from meshnode.gossip.member import MemberState
+from meshnode.gossip.machine import SwimMachine, WantLoads
 from meshnode.gossip.settings import GossipSettings
+from meshnode.gossip.table import MemberTable
+from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity
-from meshnode.ids import Contact, ContentHash, NetworkId, node_id_of, tag_of
+from meshnode.ids import Contact, ContentHash, NetworkId, tag_of
 from meshnode.machine import Random
-from meshnode.wire.messages import Ack, Gossip, MemberUpdate, Ping, PingRequest
+from meshnode.wire import messages
+from meshnode.wire.messages import Gossip, MemberUpdate
 
-GOSSIP_KINDS = (Ping, Ack, PingRequest, Gossip)
+GOSSIP_KINDS: tuple[type, ...] = (
+    messages.Ping,
+    messages.Ack,
+    messages.Nack,
+    messages.PingRequest,
+    messages.Gossip,
+    messages.Digest,
+    messages.Summary,
+    messages.Want,
+    messages.Glimpses,
+    messages.Subscribe,
+)
 """The messages that are gossip's; all others are the DHT's."""
 
 
@@ -31,9 +43,14 @@ def swim_machine(
     rng: Random,
 ) -> SwimMachine:
     """Return the machine of one node, as `node/building.py` makes it."""
-    del identity, network  # nothing is signed yet
     return SwimMachine(
-        own, name=name, caps=caps, incarnation=incarnation, settings=settings, rng=rng
+        own,
+        name=name,
+        caps=caps,
+        incarnation=incarnation,
+        settings=settings,
+        witness=Signatures(identity, network),
+        rng=rng,
     )
 
 
@@ -43,28 +60,27 @@ def acquaint(machines: Sequence[SwimMachine], now: float) -> None:
     Only for large meshes, whose forming is not what is measured.
     """
     # The machine has no door for this: outside a simulation nobody may be believed unheard.
-    claims = [machine._own.claim for machine in machines]
+    full = MemberTable(machines[0]._settings)
     for machine in machines:
-        table, order = machine._table, machine._detector.order
-        for claim in claims:
-            if claim.contact.public_key != machine._own.public_key and table.apply(claim, now):
-                order.insert(claim.contact.node_id)
+        full.apply(machine._own.word, now)
+    for machine in machines:
+        table, tag = machine._table, machine._own.tag
+        table._members.update(full._members)
+        own = table._members.pop(tag)
+        table._roll = [t for t in full._roll if t != tag]
+        table._listed = set(table._roll)
+        table._parts._hashes = list(full._parts._hashes)
+        table._parts.toggle(tag, own.incarnation)
+        table.present_count = len(table._roll)
 
 
 def accused(liar: Identity, network: NetworkId, words: Sequence[MemberUpdate]) -> Gossip | None:
     """Return a message in which a member accuses those whose words it heard."""
-    del network  # nothing is signed yet
-    tag = tag_of(node_id_of(liar.public_key))
-    claims = tuple(replace(u, state=MemberState.SUSPECT, accuser=tag) for u in words)
-    return Gossip(updates=claims) if claims else None
+    witness = Signatures(liar, network)
+    lies = tuple(witness.accuse(u.contact.node_id, u.incarnation) for u in words)
+    return Gossip(accusations=lies) if lies else None
 
 
 def want_loads(module: ContentHash, required: Caps) -> object | None:
     """Return what gossip must be told before a request of a module is placed; None for nothing."""
-    del module, required  # everybody's load goes to everybody
-    return None
-
-
-def without_lifeguard(settings: GossipSettings) -> GossipSettings:
-    """Return plain SWIM: no local health, no shrinking suspicion, no time given back."""
-    return replace(settings, awareness_max=0, suspicion_max_mult=1, late_s=float("inf"))
+    return WantLoads(tag_of(module), required)

@@ -34,7 +34,13 @@ HANDSHAKE_BYTES_MAX = 8 * KIB
 CONTACTS_PER_REPLY_MAX = 16
 """k: 16 IPv6 contacts with their keys are about 900 B."""
 UPDATES_PER_GOSSIP_MAX = 8
+ACCUSATIONS_PER_GOSSIP_MAX = 8
 LOADS_PER_GOSSIP_MAX = 9
+SUMMARY_ENTRIES_MAX = 60
+"""Of 16 bytes: one datagram of a push-pull."""
+WANTED_MAX = 64
+GLIMPSES_MAX = 34
+"""Of 30 bytes: one datagram of the wide view."""
 MODULES_PER_LOAD_MAX = 8
 RECORD_PAYLOAD_BYTES_MAX = 1000
 """A signed DHT record's payload; COSE adds 75 B, the envelope of an answer up to 55."""

@@ -7,8 +7,22 @@ named `body` holds bulk that travels beside the CBOR header and never inside it.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from meshnode.caps import Caps
 from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, RequestId
+from meshnode.wire.membership import Accusation as Accusation
+from meshnode.wire.membership import Ack as Ack
+from meshnode.wire.membership import Digest as Digest
+from meshnode.wire.membership import Glimpses as Glimpses
+from meshnode.wire.membership import Gossip as Gossip
+from meshnode.wire.membership import LoadRecord as LoadRecord
+from meshnode.wire.membership import MembershipWord as MembershipWord
+from meshnode.wire.membership import MemberUpdate as MemberUpdate
+from meshnode.wire.membership import ModuleLoad as ModuleLoad
+from meshnode.wire.membership import Nack as Nack
+from meshnode.wire.membership import Ping as Ping
+from meshnode.wire.membership import PingRequest as PingRequest
+from meshnode.wire.membership import Subscribe as Subscribe
+from meshnode.wire.membership import Summary as Summary
+from meshnode.wire.membership import Want as Want
 from meshnode.wire.reconciling import Reconcile as Reconcile
 from meshnode.wire.reconciling import Reconciled as Reconciled
 from meshnode.wire.tensor import Body as Body
@@ -18,92 +32,6 @@ from meshnode.wire.terms import NO_TERMS, Terms
 
 NOBODY = NodeTag(bytes(8))
 """Where a tag must stand and there is no node to name."""
-
-# ---------------------------------------------------------------- load and membership (UDP)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleLoad:
-    """One module at one node, as placement needs it. Times in units of 0.1 ms."""
-
-    module: NodeTag
-    """First 8 bytes of the module's hash."""
-    warm: bool
-    """A lane is ready; else the module is only held on disk."""
-    first: int
-    """s1: time to complete one request on an empty lane; 0 if never measured."""
-    unit: int
-    """c: additional waiting that one more queued request causes (s(B)/B)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadRecord:
-    """How busy a node says it is (placement.md section 2). Times in units of 0.1 ms."""
-
-    node: NodeTag
-    sequence: int
-    """Rises with every record of one node; with the start time in its high bits."""
-    age_ms: int
-    """Accumulated since the node wrote it; every relay adds its own holding time."""
-    wait: int
-    """w: time until a request arriving now would start."""
-    wait_mean: int
-    wait_sigma: int
-    in_flight: int
-    draining: bool
-    speed: int
-    """Nominal time of the fixed calibration run: how fast this machine is. Smaller is faster."""
-    modules: tuple[ModuleLoad, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberUpdate:
-    """A gossiped claim that a member is alive, suspect, dead or left, at an incarnation."""
-
-    contact: Contact
-    state: int
-    """`gossip.member.MemberState`."""
-    incarnation: int
-    name: str
-    caps: Caps
-    accuser: NodeTag = NOBODY
-    """Who suspects; zeros for alive and left."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
-    """SWIM direct probe. Updates and loads ride along (piggyback)."""
-
-    sequence: int
-    updates: tuple[MemberUpdate, ...] = ()
-    loads: tuple[LoadRecord, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
-    """Answer to a Ping, or to a PingRequest whose target answered."""
-
-    sequence: int
-    updates: tuple[MemberUpdate, ...] = ()
-    loads: tuple[LoadRecord, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PingRequest:
-    """SWIM indirect probe: please ping `target` for me."""
-
-    sequence: int
-    target: Contact
-    updates: tuple[MemberUpdate, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gossip:
-    """One-way: the sender's load, the freshest others it knows, and membership updates."""
-
-    updates: tuple[MemberUpdate, ...] = ()
-    loads: tuple[LoadRecord, ...] = ()
-
 
 # ---------------------------------------------------------------- DHT (UDP)
 
@@ -360,6 +288,12 @@ Datagram: TypeAlias = (
     | FoundRecords
     | PutRecord
     | PutReply
+    | Nack
+    | Digest
+    | Summary
+    | Want
+    | Glimpses
+    | Subscribe
 )
 """What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
 

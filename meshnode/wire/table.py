@@ -11,14 +11,13 @@ from typing import Any
 
 from meshnode.wire import limits, messages
 from meshnode.wire.arrays import DTYPES, body_bytes
+from meshnode.wire.membership_table import CONTACT, LOAD, MEMBERSHIP, NAME, TAG
 from meshnode.wire.schema import (
     U16,
     U32,
     U64,
     Bytes,
-    CapsField,
     Choice,
-    ContactField,
     Field,
     Flag,
     LinesOf,
@@ -36,8 +35,6 @@ from meshnode.wire.tensor import TensorHeader
 from meshnode.wire.terms import REFUSALS_MAX, Terms
 
 HASH_BYTES = 32
-STATE_MAX = 3
-"""alive, suspect, dead, left: `gossip.member.MemberState`."""
 
 
 def _check_tensor(head: TensorHeader) -> None:
@@ -63,40 +60,12 @@ def _check_names(message: messages.Predict | messages.Prediction) -> None:
 # ---------------------------------------------------------------- fields used more than once
 
 ID = exactly(HASH_BYTES)
-TAG = exactly(8)
 DIGEST = exactly(limits.DIGEST_BYTES)
 BLOB_SIZE = Uint(limits.BLOB_BYTES_MAX)
 CERTIFICATES = ListOf(Bytes(1, limits.CERTIFICATE_BYTES_MAX), limits.CERTIFICATE_CHAIN_MAX)
-CONTACT = ContactField()
 CONTACTS = ListOf(CONTACT, limits.CONTACTS_PER_REPLY_MAX)
-NAME = Text(limits.NAME_CHARS_MAX)
 SIGNED = Bytes(1, limits.SIGNED_BYTES_MAX)
 
-MODULE_LOAD = Record(messages.ModuleLoad, module=TAG, warm=Flag(), first=U32, unit=U32)
-LOAD = Record(
-    messages.LoadRecord,
-    node=TAG,
-    sequence=U64,
-    age_ms=U32,
-    wait=U32,
-    wait_mean=U32,
-    wait_sigma=U32,
-    in_flight=U16,
-    draining=Flag(),
-    speed=U32,
-    modules=ListOf(MODULE_LOAD, limits.MODULES_PER_LOAD_MAX),
-)
-UPDATE = Record(
-    messages.MemberUpdate,
-    contact=CONTACT,
-    state=Uint(STATE_MAX),
-    incarnation=U64,
-    name=NAME,
-    caps=CapsField(),
-    accuser=TAG,
-)
-UPDATES = ListOf(UPDATE, limits.UPDATES_PER_GOSSIP_MAX)
-LOADS = ListOf(LOAD, limits.LOADS_PER_GOSSIP_MAX)
 TENSOR = Record(
     TensorHeader,
     _check_tensor,
@@ -128,10 +97,7 @@ CATALOG_ENTRY = Record(
 # ---------------------------------------------------------------- datagrams
 
 DATAGRAMS: dict[int, Record] = {
-    1: Record(messages.Ping, sequence=U64, updates=UPDATES, loads=LOADS),
-    2: Record(messages.Ack, sequence=U64, updates=UPDATES, loads=LOADS),
-    3: Record(messages.PingRequest, sequence=U64, target=CONTACT, updates=UPDATES),
-    4: Record(messages.Gossip, updates=UPDATES, loads=LOADS),
+    **MEMBERSHIP,
     5: Record(messages.FindNode, rpc=U64, target=ID),
     6: Record(messages.FoundNodes, rpc=U64, contacts=CONTACTS),
     7: Record(messages.GetRecords, rpc=U64, key=ID),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meshnode.caps import Caps
 from meshnode.ids import Address, Contact
-from meshnode.wire import limits, messages, schema, table
+from meshnode.wire import limits, membership_table, messages, schema, table
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.codec import Envelope
 from meshnode.wire.tensor import TensorHeader
@@ -55,6 +55,9 @@ MAKERS = {
     schema.Flag: lambda f: st.booleans(),
     schema.CapsField: lambda f: st.integers(0, 2**32 - 1).map(Caps),
     schema.Bytes: lambda f: st.binary(min_size=f.least, max_size=min(f.most, f.least + 40)),
+    membership_table.Rows: lambda f: st.integers(0, min(f.most, ITEMS_MAX)).flatmap(
+        lambda count: st.binary(min_size=count * f.size, max_size=count * f.size)
+    ),
     schema.Text: lambda f: st.text(SHOWABLE, min_size=f.least, max_size=f.most),
     schema.Words: lambda f: st.text(SHOWABLE, max_size=f.most),
     schema.Choice: lambda f: st.sampled_from(sorted(f.words)),

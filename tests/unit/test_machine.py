@@ -13,19 +13,27 @@ from hypothesis import strategies as st
 from meshnode.batching.batcher import Batcher, Offer, Run, RunFinished, Withdraw
 from meshnode.batching.settings import BatchingSettings
 from meshnode.caps import Caps
-from meshnode.gossip.machine import HearLoad, Join, Leave, SetLoad, Suspect, SwimMachine
-from meshnode.gossip.settings import GossipSettings
-from meshnode.ids import Address, Contact, NodeTag, PublicKey, RequestId, tag_of
+from meshnode.gossip.machine import HearLoad, Join, Leave, SetLoad, Suspect, SwimMachine, WantLoads
+from meshnode.gossip.settings import GossipSettings, without_lifeguard
+from meshnode.gossip.words import Signatures
+from meshnode.identity.keys import Identity
+from meshnode.ids import Address, Contact, NetworkId, NodeTag, RequestId, tag_of
 from meshnode.machine import Machine, Random
 from meshnode.wire.messages import (
     Ack,
+    Digest,
+    Glimpses,
     Gossip,
     LoadRecord,
     MemberUpdate,
+    Nack,
     Ping,
     PingRequest,
     Received,
     Send,
+    Subscribe,
+    Summary,
+    Want,
 )
 
 Step = tuple[float, Any]
@@ -99,18 +107,42 @@ def test_batcher_keeps_the_machine_contract(steps: list[Step], window_ms: float)
 
 # ---------------------------------------------------------------- swim
 
-PEOPLE = [Contact(PublicKey(bytes([i]) * 32), Address("10.0.0.1", 7000 + i)) for i in range(6)]
+KEYS = [Identity.from_seed(bytes([i]) * 32) for i in range(6)]
+PEOPLE = [Contact(key.public_key, Address("10.0.0.1", 7000 + i)) for i, key in enumerate(KEYS)]
+NETWORK = NetworkId(b"sixteen bytes ok")
+WITNESSES = {c.public_key: Signatures(k, NETWORK) for c, k in zip(PEOPLE, KEYS, strict=True)}
 OWN = PEOPLE[0]
 peers = st.sampled_from(PEOPLE)
+incarnations = st.integers(0, 3) | st.integers(0, 2**64 - 1)
+
+
+def signed(word: MemberUpdate, is_signed: bool) -> MemberUpdate:
+    return WITNESSES[word.contact.public_key].signed(word) if is_signed else word
+
+
 updates = st.lists(
     st.builds(
-        MemberUpdate,
-        contact=peers,
-        state=st.integers(0, 4),
-        incarnation=st.integers(0, 3) | st.integers(0, 2**64 - 1),
-        name=st.sampled_from(["a", "b\x1b[2J"]),
-        caps=st.just(Caps.CPU),
-        accuser=peers.map(lambda c: tag_of(c.node_id)),
+        signed,
+        st.builds(
+            MemberUpdate,
+            contact=peers,
+            state=st.integers(0, 4),
+            incarnation=incarnations,
+            name=st.sampled_from(["a", "b\x1b[2J"]),
+            caps=st.just(Caps.CPU),
+        ),
+        st.sampled_from([True, True, True, False]),
+    ),
+    max_size=4,
+).map(tuple)
+accusations = st.lists(
+    st.builds(
+        lambda suspect, incarnation, accuser: WITNESSES[accuser.public_key].accuse(
+            suspect.node_id, incarnation
+        ),
+        peers,
+        incarnations,
+        peers,
     ),
     max_size=4,
 ).map(tuple)
@@ -130,11 +162,23 @@ loads = st.lists(
     max_size=4,
 ).map(tuple)
 sequences = st.integers(0, 3)
+
+
+def rows(size: int) -> st.SearchStrategy[bytes]:
+    return st.integers(0, 4).flatmap(lambda n: st.binary(min_size=n * size, max_size=n * size))
+
+
 datagrams = st.one_of(
-    st.builds(Ping, sequence=sequences, updates=updates, loads=loads),
-    st.builds(Ack, sequence=sequences, updates=updates, loads=loads),
-    st.builds(PingRequest, sequence=sequences, target=peers, updates=updates),
-    st.builds(Gossip, updates=updates, loads=loads),
+    st.builds(Ping, sequence=sequences, updates=updates, accusations=accusations, loads=loads),
+    st.builds(Ack, sequence=sequences, updates=updates, accusations=accusations, loads=loads),
+    st.builds(PingRequest, sequence=sequences, target=peers),
+    st.builds(Gossip, updates=updates, accusations=accusations, loads=loads),
+    st.builds(Nack, sequence=sequences),
+    st.builds(Digest, parts=st.binary(min_size=256, max_size=256)),
+    st.builds(Summary, parts=st.binary(max_size=64), entries=rows(16)),
+    st.builds(Want, tags=rows(8) | peers.map(lambda c: tag_of(c.node_id))),
+    st.builds(Glimpses, entries=rows(30)),
+    st.builds(Subscribe, sequence=sequences, wanted=st.booleans()),
 )
 swim_inputs = st.one_of(
     st.none(),
@@ -143,19 +187,35 @@ swim_inputs = st.one_of(
     loads.filter(bool).map(lambda some: SetLoad(some[0])),
     loads.filter(bool).map(lambda some: HearLoad(some[0])),
     peers.map(lambda c: Suspect(c.node_id)),
+    st.builds(WantLoads, st.just(NodeTag(b"a module")), st.just(Caps.CPU)),
 )
 
 
-def swim() -> SwimMachine:
+SMALL, LARGE = GossipSettings(), GossipSettings(small_mesh_max=2)
+
+
+def swim(settings: GossipSettings = SMALL) -> SwimMachine:
     return SwimMachine(
-        OWN, name="own", caps=Caps.CPU, incarnation=1, settings=GossipSettings(), rng=Random(7)
+        OWN,
+        name="own",
+        caps=Caps.CPU,
+        incarnation=1,
+        settings=settings,
+        witness=WITNESSES[OWN.public_key],
+        rng=Random(7),
     )
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 3), swim_inputs), max_size=30))
-def test_swim_keeps_the_machine_contract_whatever_it_is_told(steps: list[Step]) -> None:
-    same_twice(swim, steps)
+@given(
+    st.lists(st.tuples(st.floats(-3, 3), swim_inputs), max_size=30),
+    st.sampled_from([SMALL, LARGE, without_lifeguard(SMALL)]),
+)
+def test_swim_keeps_the_machine_contract_whatever_it_is_told(
+    steps: list[Step], bounds: GossipSettings
+) -> None:
+    """Also when the clock is set back."""
+    same_twice(lambda: swim(bounds), steps)
 
 
 @settings(max_examples=30, deadline=None)

@@ -5,12 +5,15 @@ changing the bytes of an unchanged example changes the protocol.
 """
 
 from meshnode.caps import Caps
+from meshnode.gossip.glimpses import entry_of
+from meshnode.gossip.words import Signatures
+from meshnode.identity.keys import Identity
 from meshnode.ids import (
     Address,
     Contact,
     ContentHash,
+    NetworkId,
     NodeId,
-    NodeTag,
     PublicKey,
     RequestId,
     tag_of,
@@ -43,15 +46,14 @@ LOAD = m.LoadRecord(
     speed=310,
     modules=(m.ModuleLoad(module=tag_of(MODULE), warm=True, first=9, unit=4),),
 )
-BOB_LIVES = m.MemberUpdate(contact=BOB, state=0, incarnation=7, name="bob", caps=Caps.CPU | Caps.NN)
-CAROL_SUSPECT = m.MemberUpdate(
-    contact=CAROL,
-    state=1,
-    incarnation=2,
-    name="carol",
-    caps=Caps.CPU,
-    accuser=NodeTag(bytes([0xB0] * 8)),
+DAVE_KEYS = Identity.from_seed(bytes([0xDA] * 32))
+ERIN_KEYS = Identity.from_seed(bytes([0xE1] * 32))
+DAVE = Contact(DAVE_KEYS.public_key, Address("2001:db8::da", 7004))
+"""Words and accusations verify: these two have the keys of the seeds da..da and e1..e1."""
+DAVE_LIVES = Signatures(DAVE_KEYS, NetworkId(NETWORK)).signed(
+    m.MemberUpdate(contact=DAVE, state=0, incarnation=7, name="dave", caps=Caps.CPU | Caps.NN)
 )
+DAVE_ACCUSED = Signatures(ERIN_KEYS, NetworkId(NETWORK)).accuse(DAVE.node_id, 7)
 IMAGE = m.TensorHeader(name="images", dtype="float32", shape=(1, 1, 2, 2), size=16)
 FLAGS = m.TensorHeader(name="flags", dtype="bool", shape=(3,), size=3)
 ONES = bytes.fromhex("0000803f") * 4
@@ -59,14 +61,29 @@ ONES = bytes.fromhex("0000803f") * 4
 DATAGRAMS: dict[str, dict[str, Envelope]] = {
     "membership": {
         "ping": Envelope(
-            message=m.Ping(sequence=41, updates=(BOB_LIVES,), loads=(LOAD,)), issued=GIVEN
+            message=m.Ping(sequence=41, updates=(DAVE_LIVES,), loads=(LOAD,)), issued=GIVEN
         ),
         "ack": Envelope(message=m.Ack(sequence=41), issued=GIVEN, returned=HELD),
         "ping-request": Envelope(
-            message=m.PingRequest(sequence=42, target=CAROL, updates=(CAROL_SUSPECT,)),
+            message=m.PingRequest(sequence=42, target=CAROL),
             returned=HELD,
         ),
-        "gossip": Envelope(message=m.Gossip(updates=(BOB_LIVES,), loads=(LOAD,)), returned=HELD),
+        "gossip": Envelope(
+            message=m.Gossip(updates=(DAVE_LIVES,), accusations=(DAVE_ACCUSED,)), returned=HELD
+        ),
+        "nack": Envelope(message=m.Nack(sequence=42), returned=HELD),
+        "digest": Envelope(message=m.Digest(parts=bytes(range(256))), returned=HELD),
+        "summary": Envelope(
+            message=m.Summary(
+                parts=bytes([5]), entries=tag_of(DAVE.node_id) + (7).to_bytes(8, "big")
+            ),
+            returned=HELD,
+        ),
+        "want": Envelope(message=m.Want(tags=tag_of(DAVE.node_id)), returned=HELD),
+        "glimpses": Envelope(
+            message=m.Glimpses(entries=entry_of(tag_of(ALICE_ID), LOAD)), returned=HELD
+        ),
+        "subscribe": Envelope(message=m.Subscribe(sequence=43, wanted=True), returned=HELD),
     },
     "dht": {
         "find-node": Envelope(message=m.FindNode(rpc=2**63 + 1, target=MODULE), returned=HELD),

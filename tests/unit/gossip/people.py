@@ -1,13 +1,25 @@
-"""Contacts, updates and loads for the tests of this room."""
+"""Contacts with keys that sign, words, accusations and loads for the tests of this room."""
+
+from dataclasses import replace
 
 from meshnode.caps import Caps
-from meshnode.gossip.member import NOBODY, MemberState
-from meshnode.ids import Address, Contact, NodeTag, PublicKey, tag_of
-from meshnode.wire.messages import LoadRecord, MemberUpdate, ModuleLoad
+from meshnode.gossip.member import MemberState
+from meshnode.gossip.own import OwnSelf
+from meshnode.gossip.words import Signatures
+from meshnode.identity.keys import Identity
+from meshnode.ids import Address, Contact, NetworkId, NodeTag, tag_of
+from meshnode.wire.messages import Accusation, LoadRecord, MemberUpdate, ModuleLoad
 
-OWN, ANN, BOB, CID, DOT = (
-    Contact(PublicKey(bytes([i]) * 32), Address(f"10.0.0.{i}", 6174)) for i in range(1, 6)
+NETWORK = NetworkId(b"a mesh of people")
+IDENTITIES = [Identity.from_seed(bytes([i]) * 32) for i in range(1, 9)]
+OWN, ANN, BOB, CID, DOT, EVE, FAY, GUS = (
+    Contact(identity.public_key, Address(f"10.0.0.{i}", 6174))
+    for i, identity in enumerate(IDENTITIES, 1)
 )
+WITNESSES = {
+    contact.public_key: Signatures(identity, NETWORK)
+    for contact, identity in zip((OWN, ANN, BOB, CID, DOT, EVE, FAY, GUS), IDENTITIES, strict=True)
+}
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
 
 
@@ -16,20 +28,31 @@ def tag(contact: Contact) -> NodeTag:
 
 
 def update(
-    contact: Contact,
-    state: int = ALIVE,
-    incarnation: int = 1,
-    *,
-    name: str = "somebody",
-    accuser: NodeTag = NOBODY,
+    contact: Contact, state: int = ALIVE, incarnation: int = 1, *, name: str = "somebody"
 ) -> MemberUpdate:
-    return MemberUpdate(
-        contact=contact,
-        state=state,
-        incarnation=incarnation,
+    """A member's own word, signed by it if it is one of us."""
+    word = MemberUpdate(
+        contact=contact, state=state, incarnation=incarnation, name=name, caps=Caps.CPU
+    )
+    witness = WITNESSES.get(contact.public_key)
+    return word if witness is None else witness.signed(word)
+
+
+def unsigned(word: MemberUpdate) -> MemberUpdate:
+    return replace(word, signature=bytes(64))
+
+
+def accusation(suspect: Contact, accuser: Contact, incarnation: int = 1) -> Accusation:
+    return WITNESSES[accuser.public_key].accuse(suspect.node_id, incarnation)
+
+
+def own_self(incarnation: int = 1, contact: Contact = OWN, name: str = "own") -> OwnSelf:
+    return OwnSelf(
+        contact,
         name=name,
         caps=Caps.CPU,
-        accuser=accuser,
+        incarnation=incarnation,
+        witness=WITNESSES[contact.public_key],
     )
 
 

@@ -17,3 +17,10 @@ def test_acks_bring_it_back_to_healthy_and_no_further() -> None:
     for _ in range(5):
         awareness.better()
     assert awareness.scaled(1.0) == 1.0
+
+
+def test_several_helpers_that_are_silent_count_each() -> None:
+    awareness = Awareness(8)
+    awareness.worse(3)
+    awareness.worse(0)
+    assert awareness.score == 3

@@ -1,6 +1,6 @@
 """Loads: the newest of each node, ageing while it is held."""
 
-from meshnode.gossip.loads import AGE_MS_MAX, LoadTable, aged
+from meshnode.gossip.loads import AGE_MS_MAX, QUOTED_AHEAD_MAX, LoadTable, aged
 from tests.unit.gossip.people import ANN, BOB, CID, load, tag
 
 
@@ -44,3 +44,20 @@ def test_a_forgotten_node_starts_anew() -> None:
 def test_an_age_never_leaves_what_the_wire_can_say() -> None:
     assert aged(load(ANN), 0.0, 1e9).age_ms == AGE_MS_MAX
     assert aged(load(ANN), 5.0, 1.0).age_ms == 0
+
+
+def test_what_a_node_says_itself_stands_above_what_is_quoted_of_it() -> None:
+    table = LoadTable(30.0)
+    assert table.hear(load(ANN, 5), 0.0, 1.0, direct=True) is not None
+    assert table.hear(load(ANN, 5 + QUOTED_AHEAD_MAX + 1), 0.0, 1.1) is None  # invented
+    assert table.hear(load(ANN, 900), 0.0, 1.2) is not None  # perhaps invented
+    assert table.hear(load(ANN, 6), 0.0, 2.0, direct=True) == load(ANN, 6)  # it was
+    assert table.hear(load(ANN, 6), 0.0, 2.0, direct=True) is None
+
+
+def test_a_late_word_of_a_node_does_not_replace_a_true_quotation() -> None:
+    table = LoadTable(30.0)
+    table.hear(load(ANN, 5), 0.0, 1.0, direct=True)
+    assert table.hear(load(ANN, 8, age_ms=10), 0.0, 2.0) is not None
+    assert table.hear(load(ANN, 7, age_ms=300), 0.0, 2.0, direct=True) is None
+    assert table.hear(load(ANN, 8, age_ms=10), 0.0, 2.0, direct=True) is None

@@ -1,77 +1,65 @@
-"""What goes into our datagrams, and what we say about ourselves."""
+"""What goes into our datagrams, and what waits for room."""
 
 from dataclasses import replace
 
-import pytest
-
-from meshnode.caps import Caps
-from meshnode.gossip.settings import GossipSettings
-from meshnode.gossip.speaker import OwnSelf, Speaker
+from meshnode.gossip.settings import GossipSettings, without_lifeguard
+from meshnode.gossip.sizes import Packer
+from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
-from meshnode.ids import Address, PublicKey
+from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Random
-from meshnode.wire.messages import Gossip
+from meshnode.wire.messages import Glimpses, Gossip, MemberUpdate, Send
 from tests.unit.gossip.people import (
-    ALIVE,
     ANN,
     BOB,
     CID,
-    DEAD,
     DOT,
     LEFT,
     OWN,
-    SUSPECT,
+    accusation,
     load,
+    own_self,
     update,
 )
 
 
-def own_self() -> OwnSelf:
-    return OwnSelf(OWN, name="own", caps=Caps.CPU, incarnation=5)
-
-
-def speaker() -> Speaker:
-    table = MemberTable(GossipSettings())
+def speaker(settings: GossipSettings | None = None) -> Speaker:
+    settings = settings or GossipSettings()
+    table = MemberTable(settings)
     for contact in (ANN, BOB, CID, DOT):
         table.apply(update(contact), 0.0)
-    return Speaker(own_self(), table, settings=GossipSettings(), rng=Random(1))
+    return Speaker(own_self(5), table, settings=settings, rng=Random(1))
 
 
-@pytest.mark.parametrize("state", [SUSPECT, DEAD, LEFT])
-def test_a_false_claim_is_refuted_above_its_incarnation(state: int) -> None:
-    own = own_self()
-    assert own.refutes(update(OWN, state, 8, name="own"))
-    assert own.incarnation == 9
-    assert own.claim == update(OWN, ALIVE, 9, name="own")
+def words(sends: list[Send]) -> list[MemberUpdate]:
+    return [u for s in sends if isinstance(s.message, Gossip) for u in s.message.updates]
 
 
-def test_our_own_words_and_old_claims_need_no_answer() -> None:
-    own = own_self()
-    assert not own.refutes(update(OWN, ALIVE, 5, name="own"))
-    assert not own.refutes(update(OWN, DEAD, 4))
-    assert own.incarnation == 5
-
-
-def test_a_claim_of_an_earlier_life_is_refuted_too() -> None:
-    own = own_self()
-    old = update(replace(OWN, address=Address("10.7.7.7", 1)), ALIVE, 5, name="own")
-    assert own.refutes(old)
-    assert own_self().refutes(update(OWN, ALIVE, 6, name="own"))
-
-
-def test_an_absurd_incarnation_is_not_followed() -> None:
-    own = own_self()
-    assert not own.refutes(update(OWN, DEAD, 5 + 2**16 + 1))
-    assert own.incarnation == 5
-
-
-def test_what_must_be_heard_comes_first_then_our_load_then_news() -> None:
+def test_an_introduction_has_our_word_then_our_load_then_news() -> None:
     mouth = speaker()
     mouth.set_load(load(OWN, age_ms=100), now=1.0)
     mouth.queue.put(update(CID))
-    packed = mouth.packed([update(DOT, DEAD)], now=1.5)
-    assert packed.updates == (update(DOT, DEAD), update(CID))
-    assert packed.loads == (load(OWN, age_ms=600),)
+    ping = mouth.ping(3, DOT, 1.5, introduces=True)
+    assert ping.updates == (mouth._own.word, update(CID))
+    assert ping.loads == (load(OWN, age_ms=600),)
+
+
+def test_a_suspect_is_told_by_the_one_that_pings_it() -> None:
+    for settings in (GossipSettings(), without_lifeguard(GossipSettings())):
+        mouth = speaker(settings)
+        mouth._table.accuse(accusation(ANN, BOB), 1.0, 1.0)
+        told = (accusation(ANN, OWN),) if settings.buddy_system else ()
+        assert mouth.ping(3, ANN, 1.0).accusations == told
+        assert mouth.ping(3, BOB, 1.0).accusations == ()
+
+
+def test_who_is_gone_gets_its_own_last_word_back() -> None:
+    mouth = speaker()
+    mouth._table.apply(update(ANN, LEFT), 1.0)
+    packed = Packer()
+    mouth.add_doubts(packed, ANN)
+    assert packed.updates == (update(ANN, LEFT),)
+    assert packed.accusations == ()
 
 
 def test_gossip_carries_our_load_and_the_freshest_but_not_the_receivers_own() -> None:
@@ -79,7 +67,7 @@ def test_gossip_carries_our_load_and_the_freshest_but_not_the_receivers_own() ->
     mouth.set_load(load(OWN), now=1.0)
     for contact in (ANN, BOB, CID, DOT):
         mouth.loads.hear(load(contact), 0.0, 1.0)
-    sends = mouth.gossip(1.0)
+    sends = mouth.gossip(1.0, 1.0)
     assert len(sends) == 3
     for send in sends:
         assert isinstance(send.message, Gossip)
@@ -96,7 +84,7 @@ def test_many_modules_take_a_second_packet() -> None:
         stranger = replace(ANN, public_key=PublicKey(bytes([100 + number]) * 32))
         mouth.loads.hear(load(stranger, modules=8), 0.0, 1.0)
     mouth.set_load(load(OWN, modules=8), 1.0)
-    sends = mouth.gossip(1.0)
+    sends = mouth.gossip(1.0, 1.0)
     assert len(sends) == 6
     for first, second in zip(sends[::2], sends[1::2], strict=True):
         assert first.recipient == second.recipient
@@ -105,23 +93,55 @@ def test_many_modules_take_a_second_packet() -> None:
         assert len(first.message.loads) + len(second.message.loads) == 7
 
 
+def test_a_large_mesh_gets_one_glimpse_in_two_packets_and_no_loads() -> None:
+    mouth = speaker(GossipSettings(small_mesh_max=4))
+    mouth.set_load(load(OWN), now=1.0)
+    first, second = mouth.gossip(1.0, 1.0)
+    assert isinstance(first.message, Glimpses)
+    assert first.message == second.message
+    assert first.recipient != second.recipient
+    assert mouth.ping(3, ANN, 1.0).loads == ()
+
+
 def test_a_newcomer_is_told_of_everybody_but_itself() -> None:
     mouth = speaker()
-    mouth.welcome(ANN, 1.0)
-    told = [
-        claim
-        for send in mouth.news(1.0)
-        if isinstance(send.message, Gossip)
-        for claim in send.message.updates
-    ]
-    assert {c.contact for c in told} == {BOB, CID, DOT}
+    mouth.welcome(ANN)
+    assert {c.contact for c in words(mouth.news(1.0))} == {BOB, CID, DOT}
     assert not mouth.has_news
 
 
 def test_a_farewell_tells_many_that_we_left() -> None:
     mouth = speaker()
     mouth._own.leave()
-    for send in (sends := mouth.farewell(1.0)):
-        assert isinstance(send.message, Gossip)
-        assert send.message.updates == (update(OWN, LEFT, 5, name="own"),)
-    assert len(sends) == 4
+    sends = mouth.farewell(1.0)
+    assert words(sends) == [mouth._own.word] * 4
+    assert mouth._own.word.state == LEFT
+
+
+def test_news_waits_for_room_and_is_not_lost() -> None:
+    mouth = speaker()
+    mouth.budget.charge(32_000 + 2_000, 1.0)
+    mouth.queue.put(update(CID))
+    assert mouth.news(1.0) == []
+    assert mouth.ping(3, ANN, 1.0).updates == ()
+    assert 1.2 < mouth.news_at(1.0) < 1.4
+    assert words(mouth.news(1.6)) != []
+
+
+def test_what_may_be_left_out_is_left_out_without_room_and_counted() -> None:
+    mouth = speaker(GossipSettings(small_mesh_max=1))
+    mouth.budget.charge(32_000, 1.0)
+    assert mouth.gossip(1.0, 1.0) == []
+    assert mouth.budget.refused == 2
+
+
+def test_subscribers_hear_our_load_at_once_and_with_its_changes() -> None:
+    mouth = speaker(GossipSettings(small_mesh_max=1))
+    assert mouth.first_push(ANN, 1.0) == []
+    mouth.set_load(load(OWN, 1), 1.0)
+    assert mouth.subscribers.add(ANN, 1.0)
+    assert mouth.first_push(ANN, 1.0) == [Send(ANN, Gossip(loads=(load(OWN, 1),)))]
+    changed = replace(load(OWN, 2), wait=500)
+    assert mouth.set_load(changed, 2.0) == [Send(ANN, Gossip(loads=(changed,)))]
+    stranger = Contact(PublicKey(bytes(32)), Address("10.0.0.9", 1))
+    assert mouth.first_push(stranger, 2.0) != []  # whether it may is asked before

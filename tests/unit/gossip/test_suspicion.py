@@ -2,9 +2,9 @@
 
 import pytest
 
-from meshnode.gossip.settings import GossipSettings
+from meshnode.gossip.settings import GossipSettings, without_lifeguard
 from meshnode.gossip.suspicion import Suspicion, suspect_from
-from tests.unit.gossip.people import ANN, BOB, CID, DOT, tag
+from tests.unit.gossip.people import ANN, BOB, CID, DOT, EVE, accusation, tag
 
 
 def test_deadline_falls_with_distinct_confirmations() -> None:
@@ -13,13 +13,13 @@ def test_deadline_falls_with_distinct_confirmations() -> None:
         min_s=2.0,
         max_s=12.0,
         confirmations_wanted=3,
-        accusers=frozenset({tag(ANN)}),
+        accusations=(accusation(DOT, ANN),),
     )
     assert s.deadline() == 22.0
-    assert s.confirm(tag(ANN)).deadline() == 22.0
-    two = s.confirm(tag(BOB))
+    assert s.confirm(accusation(DOT, ANN)).deadline() == 22.0
+    two = s.confirm(accusation(DOT, BOB))
     assert 12.0 < two.deadline() < 22.0
-    assert two.confirm(tag(CID)).confirm(tag(DOT)).deadline() == 12.0
+    assert two.confirm(accusation(DOT, CID)).confirm(accusation(DOT, EVE)).deadline() == 12.0
 
 
 def test_more_accusers_than_wanted_change_nothing() -> None:
@@ -28,22 +28,40 @@ def test_more_accusers_than_wanted_change_nothing() -> None:
         min_s=2.0,
         max_s=4.0,
         confirmations_wanted=1,
-        accusers=frozenset({tag(ANN), tag(BOB)}),
+        accusations=(accusation(DOT, ANN), accusation(DOT, BOB)),
     )
-    assert s.confirm(tag(CID)) is s
-
-
-def test_time_slept_through_is_given_back() -> None:
-    s = suspect_from(1.0, accuser=tag(ANN), cluster_size=2, settings=GossipSettings())
-    assert s.delayed(3.0).deadline() == s.deadline() + 3.0
+    assert s.confirm(accusation(DOT, CID)) is s
 
 
 def test_the_time_grows_with_the_logarithm_of_the_mesh() -> None:
     def deadline(size: int) -> float:
         return suspect_from(
-            0.0, accuser=tag(ANN), cluster_size=size, settings=GossipSettings()
+            0.0, accusation(DOT, ANN), cluster_size=size, settings=GossipSettings()
         ).deadline()
 
     assert deadline(2) == 4.0  # nobody is there to confirm it: the shortest at once
     assert deadline(6) == 24.0
     assert deadline(1000) == pytest.approx(72.0)
+
+
+def test_plain_swim_has_the_shortest_time_at_once() -> None:
+    settings = without_lifeguard(GossipSettings())
+    s = suspect_from(0.0, accusation(DOT, ANN), cluster_size=6, settings=settings)
+    assert s.deadline() == 4.0
+    assert not s.wants(tag(BOB))
+
+
+def test_who_came_back_before_is_given_longer() -> None:
+    def times(patience: float) -> tuple[float, float]:
+        s = suspect_from(
+            0.0,
+            accusation(DOT, ANN),
+            cluster_size=6,
+            settings=GossipSettings(),
+            patience=patience,
+        )
+        return s.min_s, s.max_s
+
+    assert times(1.0) == (4.0, 24.0)
+    assert times(3.0) == (12.0, 24.0)
+    assert times(7.0) == (28.0, 28.0)

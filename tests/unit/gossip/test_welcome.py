@@ -1,43 +1,12 @@
-"""Newcomers are told everything once; strangers are greeted sparingly."""
+"""Strangers are greeted sparingly."""
 
 from meshnode.gossip.welcome import (
     GREETINGS_IN_A_ROW,
     REMEMBERED_MAX,
-    WELCOMES_MAX,
     Greetings,
-    Welcomes,
 )
-from meshnode.ids import Address, Contact, NodeId, PublicKey
-from tests.unit.gossip.people import ANN, BOB, update
-
-
-def test_a_newcomer_is_told_until_nothing_is_left() -> None:
-    welcomes = Welcomes()
-    assert welcomes.wanted(ANN.node_id, 1.0)
-    welcomes.begin(ANN, [update(BOB)], 1.0)
-    ((contact, left),) = welcomes.open()
-    assert contact == ANN
-    welcomes.close_told()
-    assert welcomes
-    left.pop()
-    welcomes.close_told()
-    assert not welcomes
-
-
-def test_nobody_is_told_again_soon() -> None:
-    welcomes = Welcomes()
-    welcomes.begin(ANN, [], 1.0)
-    assert not welcomes
-    assert not welcomes.wanted(ANN.node_id, 5.0)
-    assert welcomes.wanted(ANN.node_id, 11.0)
-
-
-def test_few_are_told_at_once() -> None:
-    welcomes = Welcomes()
-    for i in range(WELCOMES_MAX):
-        key = PublicKey(bytes([i]) * 32)
-        welcomes.begin(Contact(key, Address("h", 1)), [update(BOB)], 1.0)
-    assert not welcomes.wanted(ANN.node_id, 1.0)
+from meshnode.ids import NodeId
+from tests.unit.gossip.people import ANN, BOB
 
 
 def test_a_stranger_is_greeted_thrice_and_then_once_a_second() -> None:

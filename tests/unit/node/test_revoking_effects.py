@@ -7,7 +7,9 @@ from meshnode.gossip.events import MemberChanged
 from meshnode.gossip.machine import SwimMachine
 from meshnode.gossip.member import MemberState
 from meshnode.gossip.settings import GossipSettings
-from meshnode.ids import Address, Contact, PublicKey
+from meshnode.gossip.words import Signatures
+from meshnode.identity.keys import Identity
+from meshnode.ids import Address, Contact, NetworkId
 from meshnode.machine import Random
 from meshnode.node.revoking_effects import without
 from meshnode.wire.messages import (
@@ -23,12 +25,18 @@ from meshnode.wire.messages import (
     Received,
 )
 
-ME, FRIEND, GONE = (Contact(PublicKey(bytes([n]) * 32), Address("192.0.2.1", n)) for n in (1, 2, 3))
+KEYS = [Identity.from_seed(bytes([n]) * 32) for n in (1, 2, 3)]
+ME, FRIEND, GONE = (
+    Contact(key.public_key, Address("192.0.2.1", n)) for n, key in enumerate(KEYS, 1)
+)
+WITNESSES = {key.public_key: Signatures(key, NetworkId(bytes(16))) for key in KEYS}
 EXPELLED = frozenset({GONE.public_key})
 
 
 def alive(contact: Contact, incarnation: int = 5) -> MemberUpdate:
-    return MemberUpdate(contact=contact, state=0, incarnation=incarnation, name="n", caps=Caps.CPU)
+    return WITNESSES[contact.public_key].signed(
+        MemberUpdate(contact=contact, state=0, incarnation=incarnation, name="n", caps=Caps.CPU)
+    )
 
 
 BOTH = (alive(FRIEND), alive(GONE))
@@ -41,10 +49,6 @@ BOTH = (alive(FRIEND), alive(GONE))
         (Ack(sequence=1, updates=BOTH), Ack(sequence=1, updates=BOTH[:1])),
         (Gossip(updates=BOTH), Gossip(updates=BOTH[:1])),
         (PingRequest(sequence=1, target=GONE), None),
-        (
-            PingRequest(sequence=1, target=FRIEND, updates=BOTH),
-            PingRequest(sequence=1, target=FRIEND, updates=BOTH[:1]),
-        ),
         (FoundNodes(rpc=1, contacts=(GONE, FRIEND)), FoundNodes(rpc=1, contacts=(FRIEND,))),
         (
             FoundRecords(rpc=1, records=(), contacts=(GONE,), more=False),
@@ -78,6 +82,7 @@ def test_others_that_have_not_heard_of_it_do_not_bring_it_back(defended: bool) -
         caps=Caps.CPU,
         incarnation=1,
         settings=GossipSettings(),
+        witness=WITNESSES[ME.public_key],
         rng=Random(1),
     )
     rumour = Gossip(updates=(alive(FRIEND), alive(GONE, incarnation=9)))

@@ -87,23 +87,23 @@ def test_cookies_and_network_have_their_lengths(field: str) -> None:
         {},
         [],
         [1, 4, b"", b"", b""],
-        [1, "4", b"", b"", b"", b"", [], []],
-        [1, True, b"", b"", b"", b"", [], []],
-        [True, 4, b"", b"", b"", b"", [], []],
-        [2, 4, b"", b"", b"", b"", [], []],
-        [1, 0, b"", b"", b"", b"", [], []],
-        [1, 4, None, b"", b"", b"", [], []],
-        [1, 4, b"", "", b"", b"", [], []],
-        [1, 4, b"", b"", bytes(9), b"", [], []],
-        [1, 4, b"", b"", b"", 0, [], []],
-        [1, 4, b"", b"", b"", b"", []],
-        [1, 4, b"", b"", b"", b"", [], [], []],
-        [1, 4, b"", b"", b"", b"", [[]], []],
+        [1, "4", b"", b"", b"", b"", [], [], []],
+        [1, True, b"", b"", b"", b"", [], [], []],
+        [True, 4, b"", b"", b"", b"", [], [], []],
+        [2, 4, b"", b"", b"", b"", [], [], []],
+        [1, 0, b"", b"", b"", b"", [], [], []],
+        [1, 4, None, b"", b"", b"", [], [], []],
+        [1, 4, b"", "", b"", b"", [], [], []],
+        [1, 4, b"", b"", bytes(9), b"", [], [], []],
+        [1, 4, b"", b"", b"", 0, [], [], []],
+        [1, 4, b"", b"", b"", b"", [], []],
+        [1, 4, b"", b"", b"", b"", [], [], [], []],
+        [1, 4, b"", b"", b"", b"", [[]], [], []],
     ],
     ids=repr,
 )
 def test_what_is_no_datagram_of_ours_is_refused(plain: object) -> None:
-    assert codec.decode_datagram(cbor.dumps([1, 4, b"", b"", b"", b"", [], []]))
+    assert codec.decode_datagram(cbor.dumps([1, 4, b"", b"", b"", b"", [], [], []]))
     with pytest.raises(RemoteProtocolError):
         codec.decode_datagram(cbor.dumps(plain))
 
