@@ -21,6 +21,7 @@ BENCHES = {
     "predict": "a predict at a warm node, here and remote, against onnxruntime",
     "fetch": "a module fetched by its hash, against a plain TCP copy",
     "soak": "resident memory over 10^5 requests, 10^4 traps, 100 loads and unloads",
+    "gossip": "an event to 2,000 simulated nodes, its bytes and CPU; false deaths by one starved",
     "demo": "wall time of meshnode demo",
 }
 """Each bench is a file here whose `rows` yields its figures."""

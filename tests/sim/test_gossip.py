@@ -4,120 +4,18 @@ Checked at every step: each datagram can be encoded and is within this room's bu
 incarnation falls. Seeds are the tests' parameters, so they show in a failure.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
 
 from meshnode.caps import Caps
-from meshnode.gossip.machine import (
-    Join,
-    Leave,
-    LoadHeard,
-    MemberChanged,
-    SetLoad,
-    Suspect,
-    SwimEffect,
-    SwimInput,
-    SwimMachine,
-)
-from meshnode.gossip.member import MemberState
-from meshnode.gossip.settings import GossipSettings
-from meshnode.gossip.sizes import PAYLOAD_BYTES
+from meshnode.gossip.machine import Join, Leave, SetLoad, Suspect, WantLoads
+from meshnode.gossip.settings import GossipSettings, without_lifeguard
 from meshnode.ids import Address, Contact, NodeId, NodeTag, tag_of
-from meshnode.machine import Random
-from meshnode.wire.codec import Envelope, encode_datagram
-from meshnode.wire.messages import Datagram, LoadRecord, ModuleLoad, Send
-from tests.sim.network import Link, Network, contact_of
-from tests.sim.world import World
-
-LAN = Link(delay_s=0.0005, jitter_s=0.0002)
-ROUGH = Link(delay_s=0.02, jitter_s=0.02, loss=0.2, duplicates=0.1)
-ALIVE, SUSPECT, DEAD, LEFT = MemberState
-
-
-def fits(message: Datagram) -> None:
-    """Every datagram fits with both cookies and the seeds' network id around it."""
-    around = Envelope(message=message, network=bytes(16), issued=bytes(8), returned=bytes(8))
-    assert len(encode_datagram(around)) <= PAYLOAD_BYTES
-
-
-class Mesh:
-    """Some nodes, and what each of them was told by its machine."""
-
-    def __init__(self, count: int, *, seed: int = 1, link: Link = LAN, trace: bool = False) -> None:
-        self.world: World[SwimInput, SwimEffect] = World()
-        self.rng = Random(seed)
-        self.network = Network(self.world, self.rng, link, check=fits, trace=trace)
-        self.contacts = [contact_of(i) for i in range(count)]
-        self.machines: dict[Contact, SwimMachine] = {}
-        self.changes: dict[Contact, list[tuple[float, MemberChanged]]] = defaultdict(list)
-        self.loads: dict[Contact, dict[NodeTag, tuple[float, LoadRecord]]] = defaultdict(dict)
-        for contact in self.contacts:
-            self.start(contact)
-
-    def start(self, contact: Contact, *, incarnation: int = 1) -> None:
-        machine = SwimMachine(
-            contact,
-            name=f"node-{contact.address.host}",
-            caps=Caps.CPU,
-            incarnation=incarnation,
-            settings=GossipSettings(),
-            rng=Random(self.rng.getrandbits(64)),
-        )
-        self.machines[contact] = machine
-        self.network.join(contact, machine, self.noting(contact))
-
-    def noting(self, contact: Contact) -> Callable[[SwimEffect], None]:
-        def note(effect: SwimEffect) -> None:
-            match effect:
-                case MemberChanged():
-                    self.changes[contact].append((self.world.now, effect))
-                case LoadHeard():
-                    held = self.loads[contact].get(effect.record.node)
-                    assert held is None or effect.record.sequence > held[1].sequence
-                    self.loads[contact][effect.record.node] = (effect.heard_at, effect.record)
-                case Send():
-                    raise AssertionError("the network performs it")
-
-        return note
-
-    def form(self, seconds: float = 3.0) -> None:
-        """Everybody knows the first node, as after redeeming an invite there."""
-        for contact in self.contacts[1:]:
-            self.network.tell(contact, Join((self.contacts[0],)))
-        self.run(seconds)
-
-    def run(self, seconds: float) -> None:
-        self.world.run(self.world.now + seconds)
-        self.world.now = max(self.world.now, 0.0)
-
-    def kill(self, contact: Contact) -> None:
-        self.network.kill(contact)
-        del self.machines[contact]
-
-    def states(self, of: Contact) -> list[MemberState | None]:
-        """What every other node believes of one."""
-        return [self.believed(by, of) for by in self.machines if by != of]
-
-    def believed(self, by: Contact, of: Contact) -> MemberState | None:
-        for member in self.machines[by].members():
-            if member.contact.public_key == of.public_key:
-                return member.state
-        return None
-
-    def all_alive(self, contacts: Iterable[Contact] | None = None) -> bool:
-        return all(state is ALIVE for c in (contacts or self.machines) for state in self.states(c))
-
-    def first(self, of: Contact, state: MemberState) -> float:
-        """When somebody first believed this of a node."""
-        return min(
-            when
-            for changes in self.changes.values()
-            for when, change in changes
-            if change.member.contact.public_key == of.public_key and change.member.state is state
-        )
+from meshnode.wire.messages import LoadRecord, ModuleLoad, Send
+from tests.bench.gossip import Counted, false_deaths, spread
+from tests.sim.gossip_mesh import ALIVE, DEAD, LAN, LEFT, ROUGH, SUSPECT, Mesh, knit, person
+from tests.sim.network import Link
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -142,7 +40,7 @@ def test_a_newcomer_is_known_to_all_within_a_second_though_its_address_is_not_pr
     mesh.network.proved = proved
     mesh.form(3.0)
     assert mesh.all_alive()
-    late = contact_of(99)
+    late = person(20)
     mesh.contacts.append(late)
     mesh.start(late)
     mesh.network.tell(late, Join((mesh.contacts[0],)))
@@ -364,3 +262,73 @@ def test_two_hundred_nodes_form_and_notice_a_death() -> None:
     mesh.run(6.0)
     print(f"first suspected after {mesh.first(victim, SUSPECT) - killed_at:.2f} s")
     assert set(mesh.states(victim)) <= {SUSPECT, DEAD}
+
+
+def test_one_starved_node_makes_no_false_deaths() -> None:
+    """In the same minute plain SWIM declares a live node dead; the bench counts more."""
+    assert sum(false_deaths(1, GossipSettings(), 60.0)) == 0
+    assert sum(false_deaths(1, without_lifeguard(GossipSettings()), 60.0)) > 0
+
+
+@pytest.mark.slow
+def test_lifeguard_makes_false_deaths_fifty_times_fewer() -> None:
+    with_it, without = (
+        sum(sum(false_deaths(seed, settings, 480.0)) for seed in range(12))
+        for settings in (GossipSettings(), without_lifeguard(GossipSettings()))
+    )
+    print(f"12 x 8 min, one starved of 20: {with_it} false deaths, {without} without Lifeguard")
+    assert without >= 50 * max(1, with_it)
+
+
+@pytest.mark.slow
+def test_deaths_in_small_meshes_are_noticed_as_soon_as_ever() -> None:
+    noticed = []
+    for seed in range(120):
+        mesh = Mesh(2 + seed % 5, seed=seed)
+        mesh.form(5.0 + seed / 120)
+        victim, killed_at = mesh.contacts[-1], mesh.world.now
+        mesh.kill(victim)
+        mesh.run(8.0)
+        noticed.append(mesh.first(victim, SUSPECT) - killed_at)
+    noticed.sort()
+    print(f"120 deaths among 2 to 6: median {noticed[60]:.2f} s, worst {noticed[-1]:.2f} s")
+    assert noticed[-1] <= 2.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", [0.0, 0.01])
+def test_an_event_is_everywhere_among_two_thousand_in_two_seconds(loss: float) -> None:
+    mesh = Mesh(2000, link=replace(LAN, loss=loss), check=None)
+    knit(mesh)
+    mesh.run(3.0)
+    counted = Counted(mesh)
+    took_s = spread(mesh, mesh.contacts[7])
+    counted.end()
+    rates = counted.rates()
+    print(f"{took_s:.2f} s; {max(rates):.0f} B/s at most over {counted.virtual_s:.0f} s")
+    assert took_s <= 2.0
+    assert max(rates) <= 8000.0
+
+
+def test_a_large_mesh_glimpses_most_of_itself_and_follows_a_few() -> None:
+    mesh = Mesh(60, link=LAN, check=None)
+    knit(mesh)
+    module = NodeTag(b"a module")
+    follower = mesh.contacts[5]
+    for second in range(12):
+        for contact in mesh.contacts:
+            mesh.network.tell(contact, SetLoad(load_of(contact, second + 1)))
+        if second == 2:
+            mesh.network.tell(follower, WantLoads(module, Caps.CPU))
+        mesh.run(1.0)
+    machine = mesh.machines[follower]
+    followed = machine.candidates(module)
+    assert followed is not None
+    assert len(followed) == 32
+    for member in followed:
+        heard_at, record = mesh.loads[follower][member.tag]
+        assert mesh.world.now - heard_at < 2.0
+        assert record.sequence >= 11
+    seen = [m for m in machine.alive() if machine.glimpse(m.contact.node_id, mesh.world.now)]
+    assert len(seen) > 50
+    assert not mesh.loads[mesh.contacts[20]]
