@@ -1,7 +1,9 @@
 """Budget: the bytes a node may send for gossip, as a token bucket.
 
-Probes and their answers are small and must not wait, so they may overdraw it by a second's worth;
-all else is only composed while there is room, and what waits for room is bounded where it waits.
+Probes and their answers are small and must not wait, so they may overdraw it by a second's worth,
+but not take more than half of the rate where it is scarce: a node that two hundred newcomers ping
+must still be able to tell them of each other. All else is only composed while there is room, and
+what waits for room is bounded where it waits.
 """
 
 from math import inf
@@ -14,6 +16,8 @@ class Budget:
         self._rate = rate
         self._burst = burst
         self._tokens = burst
+        self._urgent = rate
+        """What urgent messages have left of their half."""
         self._seen_at = -inf
         self.refused = 0
         """Messages that were not sent for want of room."""
@@ -38,12 +42,14 @@ class Budget:
         return True
 
     def urgent(self, size: int, now: float) -> bool:
-        """Count bytes that must not wait; False if even the overdraft is used up."""
+        """Count bytes that must not wait; False if the overdraft, or their half, is used up."""
         self._refill(now)
-        if self._tokens - size < -self._rate:
+        plenty = self._tokens >= self._burst / 2
+        if not plenty and min(self._urgent, self._tokens + self._rate) < size:
             self.refused += 1
             return False
         self._tokens -= size
+        self._urgent = max(0.0, self._urgent - size)
         return True
 
     def when(self, size: int, now: float) -> float:
@@ -57,4 +63,5 @@ class Budget:
         else:
             gained = max(0.0, now - self._seen_at) * self._rate
             self._tokens = min(self._burst, self._tokens + gained)
+            self._urgent = min(self._rate, self._urgent + gained / 2)
             self._seen_at = now  # also if the clock was set back

@@ -44,6 +44,8 @@ class Exchange:
         """The members whose words somebody is to be sent. Who asked last is served first: those
         who wait have heard most of it from others meanwhile."""
         self._next_at = inf
+        self._rest_s = AGAIN_S
+        """How long we rest once a member agrees; twice as long each time that one does."""
         self._open_until = -inf
         self.dropped = 0
 
@@ -75,6 +77,7 @@ class Exchange:
             return None  # a newcomer that is being told everything needs no comparing yet
         parts = differing(self._table.row(self._own, incarnation), digest.parts)
         if parts:
+            self._rest_s = AGAIN_S
             self._next_at = min(self._next_at, now + AGAIN_S)
         self._rng.shuffle(parts)
         listed: list[int] = []
@@ -99,9 +102,12 @@ class Exchange:
         What it lacks of ours is owed to it from now on.
         """
         if not summary.parts and not summary.entries:
-            period_s = self._settings.exchange_s(self._table.present_count + 1)
-            self._next_at = now + period_s * (0.75 + 0.5 * self._rng.random())
+            self._rest_s = min(
+                2 * self._rest_s, self._settings.exchange_s(self._table.present_count + 1)
+            )
+            self._next_at = now + self._rest_s * (0.75 + 0.5 * self._rng.random())
             return None, False
+        self._rest_s = AGAIN_S
         raw = summary.entries
         theirs: dict[NodeTag, int] = {}
         for at in range(0, len(raw), ENTRY_BYTES):

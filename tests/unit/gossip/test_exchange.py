@@ -1,5 +1,7 @@
 """Exchange: what two tables find out about each other, and how little it may cost."""
 
+from itertools import pairwise
+
 from meshnode.gossip.exchange import ASKED_BURST, OWED_CONTACTS_MAX, OWED_WORDS_MAX, Exchange
 from meshnode.gossip.member import Member
 from meshnode.gossip.settings import GossipSettings
@@ -35,13 +37,17 @@ def compared(one: Exchange, two: Exchange, now: float = 5.0) -> Summary | None:
     return two.compare(OWN, digest, 1, now)
 
 
-def test_tables_that_agree_say_so_and_rest_for_half_a_minute() -> None:
+def test_tables_that_agree_say_so_and_rest_longer_each_time_up_to_half_a_minute() -> None:
     one, two = exchange(OWN, ANN, BOB), exchange(ANN, OWN, BOB)
-    summary = compared(one, two)
-    assert summary == Summary(parts=b"", entries=b"")
-    assert one.learn(ANN, summary, 5.0) == (None, False)
-    assert one.begin(1, 20.0) is None
-    assert one.begin(1, 45.0) is not None
+    times = [5.0]
+    for _ in range(9):
+        summary = compared(one, two, times[-1])
+        assert summary == Summary(parts=b"", entries=b"")
+        assert one.learn(ANN, summary, times[-1]) == (None, False)
+        times.append(one._next_at)
+    rests = [after - before for before, after in pairwise(times)]
+    assert 1.5 <= rests[0] <= 2.5
+    assert all(22.5 <= rest <= 37.5 for rest in rests[5:])
 
 
 def test_without_an_answer_it_is_tried_again_soon() -> None:
