@@ -1,11 +1,13 @@
 """What this node asks others for: each RPC under way belongs to one of these errands."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from meshnode.dht.calls import Question
 from meshnode.dht.findings import Findings
 from meshnode.dht.lookup import Lookup
-from meshnode.ids import Contact
+from meshnode.dht.paths import Paths
+from meshnode.ids import Contact, NodeId
 from meshnode.wire.messages import FindNode, GetRecords
 
 
@@ -13,13 +15,17 @@ from meshnode.wire.messages import FindNode, GetRecords
 class Search:
     """A lookup with its purpose."""
 
-    lookup: Lookup
+    lookup: Lookup | Paths
     ticket: int | None = None
     """Who asked; None when it is our own upkeep."""
     findings: Findings | None = None
     """Where records go, if records are looked for; else only nodes are."""
     record: bytes = b""
     """The signed record to be stored at the nodes found, if this leads to a publication."""
+    cas: int | None = None
+    """The sequence number that the record shall replace, None if any."""
+    rpcs_before: int = 0
+    """Contacts asked by the plain lookup that this search looks a second time for."""
     joins: bool = False
     """It looks for ourselves: afterwards the rest of the keyspace is looked at."""
     over: bool = False
@@ -31,6 +37,11 @@ class Search:
         if self.findings is not None:
             return GetRecords(rpc=0, key=self.lookup.target)
         return FindNode(rpc=0, target=self.lookup.target)
+
+    def witness(self, node_id: NodeId) -> Hashable:
+        """Return what counts as one witness: a node, or all of one disjoint path."""
+        path = self.lookup.path_of(node_id) if isinstance(self.lookup, Paths) else None
+        return node_id if path is None else path
 
     @property
     def done(self) -> bool:
@@ -51,6 +62,10 @@ class Publication:
     waiting: int
     """Nodes that have neither answered nor failed."""
     stored: int = 0
+    conflicts: int = 0
+    """Nodes that refused it for what they hold: a newer one, or not the one to be replaced."""
+    seq_held: int = 0
+    """The highest sequence number that any of them holds."""
 
     @property
     def over(self) -> bool:

@@ -47,13 +47,14 @@ class Probes:
     def check(self, contact: Contact, now: float, *, follow: bool = True) -> list[Send]:
         """Ask a contact now, unless too many are being asked already.
 
-        The question is who is near us; with `follow` whoever the answer names is verified too.
+        The question is for a sign of life, which costs a third of an answer full of contacts; with
+        `follow` it is who is near us, and whoever the answer names is verified too.
         """
         own_id = self._table.node.id
         if self._under_way >= self._settings.verifying_max or contact.node_id == own_id:
             return []
         self._under_way += 1
-        question = FindNode(rpc=0, target=own_id)
+        question = FindNode(rpc=0, target=own_id, count=self._settings.k if follow else 0)
         probe = Probe(contact=contact, follow=follow)
         return [self._calls.ask(contact, question, probe, now)]
 

@@ -6,6 +6,7 @@ from meshnode.dht.calls import Calls
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Search
 from meshnode.dht.lookup import Lookup
+from meshnode.dht.paths import Paths
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.ids import Contact, NodeId
@@ -35,10 +36,16 @@ class Searches:
         self._running: set[Search] = set()
         self._waiting: deque[Search] = deque()
 
-    def towards(self, target: bytes, now: float, *, ticket: int | None = None) -> Search:
-        """Return a new search; when started it asks the nearest contacts we know by then."""
+    def towards(
+        self, target: bytes, now: float, *, ticket: int | None = None, disjoint: bool = False
+    ) -> Search:
+        """Return a new search; when started it asks the nearest contacts we know by then.
+
+        `disjoint` looks along several paths that share no contact (`paths.py`).
+        """
         self._table.touch(target, now)
-        return Search(lookup=Lookup(target, self._own_id, self._settings), ticket=ticket)
+        kind = Paths if disjoint else Lookup
+        return Search(lookup=kind(target, self._own_id, self._settings), ticket=ticket)
 
     def start(self, search: Search, now: float) -> list[Send]:
         """Start a search, put it in line, or end it at once with what is known here."""
@@ -51,7 +58,9 @@ class Searches:
         self._counters.lookups += 1
         self._running.add(search)
         # What we start from we verified ourselves or were told by our own operator.
-        search.lookup.add(self._table.closest(search.lookup.target, self._settings.k))
+        s = self._settings
+        count = s.k * s.paths if isinstance(search.lookup, Paths) else s.k
+        search.lookup.add(self._table.closest(search.lookup.target, count))
         return self.advance(search, now)
 
     def start_next(self, now: float) -> list[Send]:
@@ -82,7 +91,7 @@ class Searches:
         known = (self._table.contact_of(c.node_id) or c for c in message.contacts)
         search.lookup.on_answer(sender, known)
         if search.findings is not None and isinstance(message, FoundRecords):
-            news = search.findings.take(message.records, sender.node_id)
+            news = search.findings.take(message.records, search.witness(sender.node_id))
             if news and message.more and search.findings.all_of_them:
                 search.lookup.on_more(sender.node_id)
         return self.advance(search, now)

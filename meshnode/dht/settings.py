@@ -42,7 +42,12 @@ class DhtSettings:
     # ---------------------------------------------------------------- one lookup
 
     rpcs_max: int = 64
-    """Contacts asked in one lookup; what ends a lookup that is fed ever closer contacts."""
+    """Contacts asked in one lookup, or along one path; what ends a lookup that is fed ever closer
+    contacts."""
+
+    paths: int = 4
+    """Disjoint paths of a publication, and of a second look after a miss or a contradiction. With
+    rpcs_max 256 contacts at most; 60 nodes of one attacker around a key cannot close all four."""
 
     candidates_max: int = 128
     """Contacts remembered in one lookup (8 k); the farthest are dropped."""
@@ -62,7 +67,12 @@ class DhtSettings:
     timeout). Fixed, never adaptive, and never used where nothing was found."""
 
     answers_enough: int = 3
-    """A single-valued record is believed after so many nodes answered with one."""
+    """A single-valued record is believed after so many nodes answered with one, or so many paths
+    where the search is along disjoint paths."""
+
+    repeats_enough: int = 2
+    """A lookup of provider records also stops when this many answers in a row brought nothing new,
+    and `answers_enough` nodes brought something."""
 
     providers_enough: int = 16
     """A lookup of provider records stops when it has so many that are not withdrawn."""
@@ -123,6 +133,12 @@ class DhtSettings:
 
     records_per_sender_max: int = 1024
     """One member's records here, so that no single key can fill the store."""
+
+    records_per_signer_max: int = 1024
+    """Records signed by one key, whoever brought them: anybody may announce a name again."""
+
+    records_per_group_max: int = 2048
+    """Records from one public /24 or /48: keys cost nothing, networks do."""
 
     providers_per_key_max: int = 64
     providers_per_group_max: int = 2

@@ -112,6 +112,8 @@ class FindNode:
     rpc: int
     """Random 64 bits; an answer counts only from the contact that was asked."""
     target: bytes
+    count: int = 16
+    """How many contacts are wanted at most; 0 asks for a sign of life only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,8 @@ class PutRecord:
 
     rpc: int
     record: bytes
+    cas: int | None = None
+    """Keep it only in place of the record with this sequence number (BEP 44), or of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +160,8 @@ class PutReply:
 
     rpc: int
     kept: bool
+    seq: int = 0
+    """The sequence number that is held there now, under this key and by this signer; 0 if none."""
 
 
 # ---------------------------------------------------------------- calls (TCP)

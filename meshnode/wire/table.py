@@ -123,7 +123,7 @@ DATAGRAMS: dict[int, Record] = {
     2: Record(messages.Ack, sequence=U64, updates=UPDATES, loads=LOADS),
     3: Record(messages.PingRequest, sequence=U64, target=CONTACT, updates=UPDATES),
     4: Record(messages.Gossip, updates=UPDATES, loads=LOADS),
-    5: Record(messages.FindNode, rpc=U64, target=ID),
+    5: Record(messages.FindNode, rpc=U64, target=ID, count=Uint(limits.CONTACTS_PER_REPLY_MAX)),
     6: Record(messages.FoundNodes, rpc=U64, contacts=CONTACTS),
     7: Record(messages.GetRecords, rpc=U64, key=ID),
     8: Record(
@@ -133,8 +133,8 @@ DATAGRAMS: dict[int, Record] = {
         contacts=CONTACTS,
         more=Flag(),
     ),
-    9: Record(messages.PutRecord, rpc=U64, record=SIGNED),
-    10: Record(messages.PutReply, rpc=U64, kept=Flag()),
+    9: Record(messages.PutRecord, rpc=U64, record=SIGNED, cas=OptionalOf(U64)),
+    10: Record(messages.PutReply, rpc=U64, kept=Flag(), seq=U64),
 }
 
 

@@ -172,7 +172,7 @@ class Mesh:
         self.network.tell(self.contacts[index], command)
         when, effect = self.result(index, command.ticket)
         assert isinstance(effect, LookupFinished)
-        assert effect.rpcs <= SETTINGS.rpcs_max
+        assert effect.rpcs <= SETTINGS.rpcs_max * (1 + SETTINGS.paths)
         if report is not None:
             report.rpcs.append(effect.rpcs)
             report.seconds.append(when - began)

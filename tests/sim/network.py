@@ -144,7 +144,8 @@ class Network:
             return
         self.delivered += 1
         proved = self.proved(sender, target.contact)
-        self._cookies[target.contact.public_key, sender.public_key] = when
+        if not self._holds_cookie(target.contact, sender):  # an older one stays good meanwhile
+            self._cookies[target.contact.public_key, sender.public_key] = when
         self.world.at(when, target.machine, Received(sender, send.message, proved=proved))
 
     def _holds_cookie(self, sender: Contact, recipient: Contact) -> bool:

@@ -148,7 +148,7 @@ def test_a_seed_answers_stores_and_verifies_but_starts_no_lookup() -> None:
     assert sends(seed.handle(FindNodes(1, bytes(32)), 1.0)) == []
     record = sign(CAROL, provider(CAROL))
     answer, back = sends(seed.handle(Received(C, PutRecord(rpc=4, record=record)), 1.0))
-    assert answer.message == PutReply(rpc=4, kept=True)
+    assert answer.message == PutReply(rpc=4, kept=True, seq=1)
     seed.handle(reply(back), 1.0)
     assert set(seed.contacts()) == {B, C}
     (asked,) = sends(seed.handle(Join((numbered(5),)), 1.0))
