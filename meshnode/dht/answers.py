@@ -62,7 +62,7 @@ class Answers:
         sender = received.sender
         match received.message:
             case FindNode() as ask:
-                contacts = _fitting(self._near(ask.target, sender)[: ask.count], ROOM)
+                contacts = _fitting(self._near(ask.target, sender, now)[: ask.count], ROOM)
                 return Send(sender, FoundNodes(rpc=ask.rpc, contacts=contacts))
             case GetRecords() as ask:
                 return Send(sender, self._records(ask, sender, now))
@@ -74,7 +74,7 @@ class Answers:
                 return None
 
     def _records(self, ask: GetRecords, sender: Contact, now: float) -> FoundRecords:
-        near = self._near(ask.key, sender)
+        near = self._near(ask.key, sender, now)
         reserved = sum(map(_contact_bytes, near[:CONTACTS_BESIDE_RECORDS]))
         records: list[bytes] = []
         for room in (ROOM - reserved, ROOM):
@@ -111,9 +111,8 @@ class Answers:
         kept, seq = verdict is Verdict.KEPT, held.seq if held is not None else 0
         return PutReply(rpc=offer.rpc, kept=kept, seq=seq)
 
-    def _near(self, target: bytes, asker: Contact) -> list[Contact]:
-        k = self._settings.k
-        return self._table.closest(target, k, exclude=asker.node_id, only_sound=True)
+    def _near(self, target: bytes, asker: Contact, now: float) -> list[Contact]:
+        return self._table.closest_sound(target, self._settings.k, now, exclude=asker.node_id)
 
 
 def _fitting(contacts: Iterable[Contact], bytes_max: int) -> tuple[Contact, ...]:

@@ -59,13 +59,22 @@ class Calls(Generic[OwnerT]):
     def __len__(self) -> int:
         return len(self._calls)
 
-    def ask(self, contact: Contact, question: Question, owner: OwnerT, now: float) -> Send:
+    def ask(
+        self,
+        contact: Contact,
+        question: Question,
+        owner: OwnerT,
+        now: float,
+        *,
+        retries: int | None = None,
+    ) -> Send:
         """Start an RPC and return its first datagram; the question's rpc id is replaced."""
+        count = self._settings.retries_max if retries is None else retries
         rpc = self._rng.getrandbits(64)
         while rpc in self._calls:
             rpc = self._rng.getrandbits(64)
         question = replace(question, rpc=rpc)
-        call = Call(contact, question, owner, now, self._schedule(now))
+        call = Call(contact, question, owner, now, self._schedule(now, count))
         self._calls[rpc] = call
         heapq.heappush(self._due, (call.steps[-1][0], rpc))
         return Send(contact, question)
@@ -102,12 +111,12 @@ class Calls(Generic[OwnerT]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
-    def _schedule(self, now: float) -> list[tuple[float, Silence]]:
+    def _schedule(self, now: float, count: int) -> list[tuple[float, Silence]]:
         s = self._settings
         wait = min(max(s.retry_after_min_s, 2 * self.rtt_s), s.retry_after_max_s)
         # 1, 3, 7 ... waits after the question: a lost datagram is replaced quickly, a slow link
         # is not flooded.
-        retries = [(now + wait * (2**n - 1), Silence.RETRY) for n in range(1, s.retries_max + 1)]
+        retries = [(now + wait * (2**n - 1), Silence.RETRY) for n in range(1, count + 1)]
         ends = [(now + s.patience_s, Silence.OVERDUE), (now + s.rpc_timeout_s, Silence.FAILED)]
         in_time: Sequence[tuple[float, Silence]] = [r for r in retries if r[0] < ends[-1][0]]
         return sorted([*in_time, *ends], key=lambda step: step[0], reverse=True)

@@ -78,9 +78,9 @@ class Probe:
     """A question whose only purpose is to see whether a contact answers."""
 
     contact: Contact
-    follow: bool = False
-    """Whether contacts that the answer brings are verified in turn. Never where they came that
-    way themselves, or a liar could lead us on for ever."""
+    follow_max: int = 0
+    """How many of the contacts that the answer brings are verified in turn. None where they came
+    that way themselves, or a liar could lead us on for ever."""
     over: bool = False
     """Never: a probe is worth its retries."""
 

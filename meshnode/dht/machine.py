@@ -17,12 +17,13 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
 5. Publish looks the key up along 4 disjoint paths, stores the record at the k nearest of each that
    answered, and keeps it here (`publications.py`).
 6. Join looks ourselves up starting from the given contacts, asks the nearest once more (the first
-   question came from an unproved address, by rule 1 it made us known to nobody), then looks up one
-   target at each farther distance. While fewer than k contacts are known it is repeated at growing
-   intervals: in a small mesh everybody must know everybody. Contacts given or lost are remembered
-   and tried again.
-7. On timers: the least recently seen contact is checked, lonely buckets are refreshed, expired
-   records forgotten.
+   question came from an unproved address, by rule 1 it made us known to nobody), then asks one
+   contact at each farther distance for others. While fewer than k contacts are known it is
+   repeated at growing intervals: in a small mesh everybody must know everybody. Contacts given or
+   lost are remembered and tried again.
+7. On timers: the least recently seen contact is checked, one of the k nearest is asked who is near
+   us, lonely buckets are refreshed, expired records forgotten. In all upkeep a contact not heard of
+   lately is greeted with a question for no contacts first.
 8. A passive machine (a seed) answers, stores and verifies, and starts no lookup of its own.
 """
 
@@ -220,6 +221,8 @@ class DhtMachine:
             case Search() as search:
                 if isinstance(message, PutReply):
                     return []  # excluded above: no search asks for one
+                if isinstance(call.question, FindNode) and not call.question.count:
+                    return self._searches.ask_in_full(search, sender, now)
                 return self._searches.feed(search, sender, message, now)
             case Publication() as publication:
                 return self._publications.count(publication, message)
@@ -301,9 +304,9 @@ class DhtMachine:
     def _introduce(self, nearest: Sequence[Contact], now: float) -> list[DhtEffect]:
         """Rule 6: make ourselves known to our neighbours, and look at the rest of the keyspace."""
         if nearest:
-            self._upkeep.spread(self._own_id)
             self._upkeep.settle(now)
-        return [send for contact in nearest for send in self._probes.check(contact, now)]
+        sends = [send for contact in nearest for send in self._probes.check(contact, now)]
+        return [*sends, *self._probes.explore(self._upkeep.spread(self._own_id), now)]
 
     # ------------------------------------------------------------ commands
 
@@ -347,6 +350,9 @@ class DhtMachine:
                 if node is None or now - node.last_seen < self._settings.check_age_s:
                     return []
                 return self._probes.check(node.contact, now)
+            case Care.EXCHANGE:
+                neighbour = self._upkeep.neighbour()
+                return self._probes.check(neighbour, now, follow=True) if neighbour else []
             case Care.REFRESH:
                 self._tidy = not self._passive
                 return []

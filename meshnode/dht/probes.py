@@ -29,14 +29,14 @@ class Probes:
         self._asked_at: OrderedDict[NodeId, float] = OrderedDict()
         self._under_way = 0
 
-    def verify(self, contact: Contact, now: float, *, follow: bool = False) -> list[Send]:
+    def verify(self, contact: Contact, now: float) -> list[Send]:
         """Ask a contact that is not in the table, if the table has use for it."""
         asked_at = self._asked_at.get(contact.node_id)
         if asked_at is not None and now - asked_at < self._settings.verify_again_s:
             return []
         if not self._table.wants(contact):
             return []
-        sends = self.check(contact, now, follow=follow)
+        sends = self.check(contact, now)
         if sends:
             self._asked_at[contact.node_id] = now
             self._asked_at.move_to_end(contact.node_id)
@@ -44,7 +44,25 @@ class Probes:
                 self._asked_at.popitem(last=False)
         return sends
 
-    def check(self, contact: Contact, now: float, *, follow: bool = True) -> list[Send]:
+    def explore(self, targets: Iterable[bytes], now: float) -> list[Send]:
+        """For each target ask the nearest contact we know for those near it, and verify a few."""
+        sends: list[Send] = []
+        for target in targets:
+            for contact in self._table.closest(target, 1):
+                sends += self.check(
+                    contact, now, target=target, follow_max=self._settings.spread_verified_max
+                )
+        return sends
+
+    def check(
+        self,
+        contact: Contact,
+        now: float,
+        *,
+        follow: bool = False,
+        follow_max: int = 0,
+        target: bytes | None = None,
+    ) -> list[Send]:
         """Ask a contact now, unless too many are being asked already.
 
         The question is for a sign of life, which costs a third of an answer full of contacts; with
@@ -54,16 +72,21 @@ class Probes:
         if self._under_way >= self._settings.verifying_max or contact.node_id == own_id:
             return []
         self._under_way += 1
-        question = FindNode(rpc=0, target=own_id, count=self._settings.k if follow else 0)
-        probe = Probe(contact=contact, follow=follow)
-        return [self._calls.ask(contact, question, probe, now)]
+        wanted = self._settings.k if follow or follow_max else 0
+        question = FindNode(rpc=0, target=target or own_id, count=wanted)
+        probe = Probe(contact=contact, follow_max=follow_max or wanted)
+        retries = self._settings.upkeep_retries_max
+        return [self._calls.ask(contact, question, probe, now, retries=retries)]
 
     def follow(self, probe: Probe, told: Iterable[Contact], now: float) -> list[Send]:
         """Verify the contacts that the answer to a probe brought, if it is one to be followed."""
-        if not probe.follow:
-            return []
-        some = [contact for contact in told if is_usable(contact.address)]
-        return [s for contact in some[: self._settings.k] for s in self.verify(contact, now)]
+        sends: list[Send] = []
+        for contact in list(told)[: self._settings.k]:
+            if len(sends) >= probe.follow_max:
+                break
+            if is_usable(contact.address):
+                sends += self.verify(contact, now)
+        return sends
 
     def ended(self, call: Call[Errand]) -> None:
         """Note that a call is over, one way or the other."""

@@ -1,6 +1,7 @@
 """The lookups of one node: how many run at once, which wait in line, and whom each asks next."""
 
 from collections import deque
+from dataclasses import replace
 
 from meshnode.dht.calls import Calls
 from meshnode.dht.counters import Counters
@@ -10,7 +11,7 @@ from meshnode.dht.paths import Paths
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.ids import Contact, NodeId
-from meshnode.wire.messages import FoundNodes, FoundRecords, Send
+from meshnode.wire.messages import FindNode, FoundNodes, FoundRecords, Send
 
 
 class Searches:
@@ -60,7 +61,7 @@ class Searches:
         # What we start from we verified ourselves or were told by our own operator.
         s = self._settings
         count = s.k * s.paths if isinstance(search.lookup, Paths) else s.k
-        search.lookup.add(self._table.closest(search.lookup.target, count))
+        search.lookup.add(self._table.closest_sound(search.lookup.target, count, now))
         return self.advance(search, now)
 
     def start_next(self, now: float) -> list[Send]:
@@ -79,7 +80,22 @@ class Searches:
             return []
         asked = search.lookup.next_queries()
         self._counters.rpcs += len(asked)
-        return [self._calls.ask(contact, search.question, search, now) for contact in asked]
+        return [self._ask(search, contact, now) for contact in asked]
+
+    def ask_in_full(self, search: Search, contact: Contact, now: float) -> list[Send]:
+        """Ask what a search is about: the contact has answered a greeting."""
+        return [] if search.over else [self._ask(search, contact, now, greeted=True)]
+
+    def _ask(self, search: Search, contact: Contact, now: float, *, greeted: bool = False) -> Send:
+        """Ask a contact; where no records are looked for, one not heard of lately is greeted."""
+        question, s = search.question, self._settings
+        upkeep = search.ticket is None
+        if isinstance(question, FindNode):
+            known = self._table.get(contact.node_id)
+            heard = known is not None and now - known.last_seen < s.acquainted_s
+            question = replace(question, count=s.k if greeted or heard else 0)
+        retries = s.upkeep_retries_max if upkeep else s.retries_max
+        return self._calls.ask(contact, question, search, now, retries=retries)
 
     def feed(
         self, search: Search, sender: Contact, message: FoundNodes | FoundRecords, now: float

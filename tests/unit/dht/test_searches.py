@@ -25,8 +25,10 @@ def test_a_lookup_reports_the_nearest_that_answered() -> None:
     a = knowing(B)
     (asked,) = sends(a.handle(FindNodes(7, CAROL.node_id), 1.0))
     (next_asked,) = sends(a.handle(reply(asked, C), 1.1))
-    assert next_asked.recipient == C
-    (finished,) = a.handle(reply(next_asked), 1.2)
+    assert (next_asked.recipient, next_asked.message.count) == (C, 0), "a stranger is greeted"
+    (in_full,) = sends(a.handle(reply(next_asked), 1.1))
+    assert (in_full.recipient, in_full.message.count) == (C, 16)
+    (finished,) = a.handle(reply(in_full), 1.2)
     assert finished == LookupFinished(ticket=7, closest=(C, B), rpcs=2)
     assert a.size == 2
 
