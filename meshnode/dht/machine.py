@@ -16,11 +16,11 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
    share no node (`inquiries.py`); two records that contradict each other are kept as proof.
 5. Publish looks the key up along 4 disjoint paths, stores the record at the k nearest of each that
    answered, and keeps it here (`publications.py`).
-6. Join looks ourselves up starting from the given contacts, asks the nearest once more (the first
-   question came from an unproved address, by rule 1 it made us known to nobody), then asks one
-   contact at each farther distance for others. While fewer than k contacts are known it is
-   repeated at growing intervals: in a small mesh everybody must know everybody. Contacts given or
-   lost are remembered and tried again.
+6. Join looks ourselves up starting from the given contacts, who are greeted first: by rule 1 a
+   question from an unproved address makes us known to nobody. Then it asks one contact at each
+   farther distance for others. While fewer than k contacts are known it is repeated at growing
+   intervals: in a small mesh everybody must know everybody. Contacts given or lost are remembered
+   and tried again.
 7. On timers: the least recently seen contact is checked, one of the k nearest is asked who is near
    us, lonely buckets are refreshed, expired records forgotten. In all upkeep a contact not heard of
    lately is greeted with a question for no contacts first.
@@ -293,7 +293,7 @@ class DhtMachine:
         """Report a search, or go on with what it was for."""
         if search.ticket is None:
             self._tidy = True
-            return self._introduce(search.lookup.closest(), now) if search.joins else []
+            return self._joined(now) if search.joins and search.lookup.closest() else []
         if search.record:
             return list(self._publications.store(search.ticket, search, now))
         again = self._inquiries.second_look(search, now)
@@ -301,12 +301,10 @@ class DhtMachine:
             return list(self._searches.start(again, now))
         return [self._inquiries.conclude(search.ticket, search)]
 
-    def _introduce(self, nearest: Sequence[Contact], now: float) -> list[DhtEffect]:
-        """Rule 6: make ourselves known to our neighbours, and look at the rest of the keyspace."""
-        if nearest:
-            self._upkeep.settle(now)
-        sends = [send for contact in nearest for send in self._probes.check(contact, now)]
-        return [*sends, *self._probes.explore(self._upkeep.spread(self._own_id), now)]
+    def _joined(self, now: float) -> list[DhtEffect]:
+        """Rule 6: a lookup of ourselves has ended; look at the rest of the keyspace."""
+        self._upkeep.settle(now)
+        return list(self._probes.explore(self._upkeep.spread(self._own_id), now))
 
     # ------------------------------------------------------------ commands
 
@@ -352,7 +350,7 @@ class DhtMachine:
                 return self._probes.check(node.contact, now)
             case Care.EXCHANGE:
                 neighbour = self._upkeep.neighbour()
-                return self._probes.check(neighbour, now, follow=True) if neighbour else []
+                return self._probes.exchange(neighbour, now) if neighbour else []
             case Care.REFRESH:
                 self._tidy = not self._passive
                 return []

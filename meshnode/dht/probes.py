@@ -49,34 +49,27 @@ class Probes:
         sends: list[Send] = []
         for target in targets:
             for contact in self._table.closest(target, 1):
-                sends += self.check(
-                    contact, now, target=target, follow_max=self._settings.spread_verified_max
-                )
+                sends += self._ask(contact, now, target)
         return sends
 
-    def check(
-        self,
-        contact: Contact,
-        now: float,
-        *,
-        follow: bool = False,
-        follow_max: int = 0,
-        target: bytes | None = None,
-    ) -> list[Send]:
-        """Ask a contact now, unless too many are being asked already.
+    def exchange(self, contact: Contact, now: float) -> list[Send]:
+        """Ask a contact who is near us, and verify a few that we do not know."""
+        return self._ask(contact, now, self._table.node.id)
 
-        The question is for a sign of life, which costs a third of an answer full of contacts; with
-        `follow` it is who is near us, and whoever the answer names is verified too.
-        """
-        own_id = self._table.node.id
-        if self._under_way >= self._settings.verifying_max or contact.node_id == own_id:
+    def check(self, contact: Contact, now: float) -> list[Send]:
+        """Ask a contact for a sign of life: a third of what an answer full of contacts costs."""
+        return self._ask(contact, now, None)
+
+    def _ask(self, contact: Contact, now: float, near: bytes | None) -> list[Send]:
+        """Ask a contact who is near a target, if one is given, unless too many are asked."""
+        s, own_id = self._settings, self._table.node.id
+        if self._under_way >= s.verifying_max or contact.node_id == own_id:
             return []
         self._under_way += 1
-        wanted = self._settings.k if follow or follow_max else 0
-        question = FindNode(rpc=0, target=target or own_id, count=wanted)
-        probe = Probe(contact=contact, follow_max=follow_max or wanted)
-        retries = self._settings.upkeep_retries_max
-        return [self._calls.ask(contact, question, probe, now, retries=retries)]
+        count, follow_max = (s.k, s.verified_of_answer_max) if near else (0, 0)
+        question = FindNode(rpc=0, target=near or own_id, count=count)
+        probe = Probe(contact=contact, follow_max=follow_max)
+        return [self._calls.ask(contact, question, probe, now, retries=s.upkeep_retries_max)]
 
     def follow(self, probe: Probe, told: Iterable[Contact], now: float) -> list[Send]:
         """Verify the contacts that the answer to a probe brought, if it is one to be followed."""

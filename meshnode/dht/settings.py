@@ -100,9 +100,9 @@ class DhtSettings:
     """How often one of our k nearest is asked for those near us, so that we hear of newcomers;
     those that are new to us are verified."""
 
-    spread_verified_max: int = 4
-    """After a join one contact at each distance is asked for others, of whom so many are verified:
-    enough to find the way, and lookups bring the rest."""
+    verified_of_answer_max: int = 4
+    """Of the contacts that such an answer brings, and that after a join one contact at each
+    distance brings, so many are verified: enough to find the way, lookups bring the rest."""
 
     check_after_loss_s: float = 4.0
     """How soon the next few checks follow the loss of a contact: deaths come together."""

@@ -247,6 +247,11 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             near = [*near, *rest][:count]
         return [node.contact for node in near]
 
+    @property
+    def stale_after_s(self) -> float:
+        """How long a contact may be unheard before it is more likely dead than alive."""
+        return self._mortality.stale_after_s
+
     def find_neighbors(
         self, node: TableNode, k: int | None = None, exclude: TableNode | None = None
     ) -> list[TableNode]:

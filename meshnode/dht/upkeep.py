@@ -34,6 +34,8 @@ class Care(Enum):
 HURRIED_CHECKS = 4
 """Checks that follow the loss of a contact quickly. Where a third is dead one of them finds the
 next loss, so a broken table heals in one go; after a single death they soon stop."""
+CHURN_S = 600.0
+"""Contacts that are likely dead when unheard for less than this: churn, and no single outage."""
 REFRESH_LOOK_S = 60.0
 """How often we look for a lonely bucket; one is refreshed at a time."""
 
@@ -67,6 +69,7 @@ class Upkeep:
             self._arm(care, now)
         if Care.SETTLE in ready and len(self._table) >= self._settings.k:
             del self._due[Care.SETTLE]
+            ready.remove(Care.SETTLE)
         return ready
 
     def next_timer(self) -> float | None:
@@ -85,9 +88,13 @@ class Upkeep:
         self._arm(Care.REJOIN, now)
 
     def lose(self, contact: Contact, now: float) -> None:
-        """Note a contact that left the table because it failed; look soon whether more are dead."""
-        self._hurried = HURRIED_CHECKS
-        self._arm(Care.CHECK, now)
+        """Note a contact that left the table because it failed; look soon whether more are dead.
+
+        Not under churn: there the dead are not handed out, and chasing them would never end.
+        """
+        if self._table.stale_after_s > CHURN_S:
+            self._hurried = HURRIED_CHECKS
+            self._arm(Care.CHECK, now)
         self._lost[contact.node_id] = contact
         while len(self._lost) > self._settings.lost_max:
             self._lost.popitem(last=False)

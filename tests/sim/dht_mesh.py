@@ -73,8 +73,16 @@ class Mesh:
     """A seed (host 0) and nodes, with what their machines reported."""
 
     def __init__(
-        self, count: int, *, seed: int, link: Link = LOSSY, check: bool = True, trace: bool = False
+        self,
+        count: int,
+        *,
+        seed: int,
+        link: Link = LOSSY,
+        check: bool = True,
+        trace: bool = False,
+        settings: DhtSettings = SETTINGS,
     ) -> None:
+        self.settings = settings
         self.rng = Random(seed)
         self.world: World[DhtInput, DhtEffect] = World()
         self.network = Network(
@@ -95,7 +103,7 @@ class Mesh:
         identity = Identity.from_seed(self.rng.randbytes(32))
         contact = contact_of(index, identity.public_key)
         machine = DhtMachine(
-            contact, NETWORK, SETTINGS, Random(self.rng.getrandbits(64)), passive=index == 0
+            contact, NETWORK, self.settings, Random(self.rng.getrandbits(64)), passive=index == 0
         )
 
         def note(effect: DhtEffect) -> None:

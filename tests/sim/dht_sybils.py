@@ -1,9 +1,10 @@
 """Sybils: one attacker's nodes around a key, nearer to it than anybody honest."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from meshnode.dht.machine import Observe
-from meshnode.dht.records import ProviderRecord, sign
+from meshnode.dht.records import sign
 from meshnode.identity.keys import Identity
 from meshnode.ids import Address, Contact, PublicKey, distance, node_id_of
 from meshnode.machine import Random
@@ -132,8 +133,6 @@ def false_records(mesh: Mesh, blob: bytes, count: int) -> tuple[bytes, ...]:
     records = []
     for _ in range(count):
         liar = Identity.from_seed(mesh.rng.randbytes(32))
-        record: ProviderRecord = mesh.provider(1, blob)
-        from dataclasses import replace
-
-        records.append(sign(liar, replace(record, provider=liar.public_key)))
+        record = replace(mesh.provider(1, blob), provider=liar.public_key)
+        records.append(sign(liar, record))
     return tuple(records)
