@@ -1,13 +1,12 @@
 """What this node asks others for: each RPC under way belongs to one of these errands."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 from meshnode.dht.calls import Question
 from meshnode.dht.findings import Findings
 from meshnode.dht.lookup import Lookup
 from meshnode.dht.paths import Paths
-from meshnode.ids import Contact, NodeId
+from meshnode.ids import Contact
 from meshnode.wire.messages import FindNode, GetRecords
 
 
@@ -37,11 +36,6 @@ class Search:
         if self.findings is not None:
             return GetRecords(rpc=0, key=self.lookup.target)
         return FindNode(rpc=0, target=self.lookup.target)
-
-    def witness(self, node_id: NodeId) -> Hashable:
-        """Return what counts as one witness: a node, or all of one disjoint path."""
-        path = self.lookup.path_of(node_id) if isinstance(self.lookup, Paths) else None
-        return node_id if path is None else path
 
     @property
     def done(self) -> bool:

@@ -1,12 +1,12 @@
 """The records one lookup has found: verified, one for each signer, the highest sequence wins."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
 from meshnode.dht.proofs import Equivocation
 from meshnode.dht.records import ProviderRecord, Record, key_of, open_record, signer_of
 from meshnode.dht.settings import DhtSettings
 from meshnode.errors import RemoteProtocolError
-from meshnode.ids import NetworkId, PublicKey
+from meshnode.ids import NetworkId, NodeId, PublicKey
 
 
 class Findings:
@@ -24,7 +24,7 @@ class Findings:
     ) -> None:
         self.all_of_them = all_of_them
         self.thorough = thorough
-        """Provider records are collected to the end: the first sixteen may all be liars'."""
+        """Everything is collected to the end: the first witnesses may all be one liar's."""
         self.refused = 0
         """Records that were forged, of another key or mesh, or older than we have seen before."""
         self.proofs: list[Equivocation] = []
@@ -36,15 +36,14 @@ class Findings:
         self._best: dict[PublicKey, tuple[Record, bytes]] = {}
         self._opened: dict[bytes, Record | None] = {}
         """By signed bytes, None if refused: most answers bring what others brought before."""
-        self._witnesses: set[Hashable] = set()
+        self._witnesses: set[NodeId] = set()
         self._repeats = 0
         """Answers in a row that brought good records and nothing new."""
 
-    def take(self, records: Iterable[bytes], witness: Hashable | None) -> bool:
+    def take(self, records: Iterable[bytes], witness: NodeId | None) -> bool:
         """Take the records of one answer; return whether any of them is new and good.
 
-        `witness` is who answered, or the path that led there; None for our own store, which does
-        not count as one.
+        `witness` is who answered, None for our own store, which does not count as one.
         """
         brought = False
         news = False
@@ -61,7 +60,11 @@ class Findings:
         return news
 
     def look_again(self) -> None:
-        """Begin a second look: what was found stays, who brought it counts no more."""
+        """Begin a second look: what was found stays, who brought it counts no more.
+
+        A single value is then looked for to the end, for somebody may hold a newer one.
+        """
+        self.thorough |= not self.all_of_them
         self._witnesses.clear()
         self._repeats = 0
 
@@ -69,10 +72,10 @@ class Findings:
     def enough(self) -> bool:
         """Whether more answers would not be worth waiting for."""
         s = self._settings
-        if not self.all_of_them:
-            return bool(self._best) and len(self._witnesses) >= s.answers_enough
         if self.thorough:
             return False
+        if not self.all_of_them:
+            return bool(self._best) and len(self._witnesses) >= s.answers_enough
         # Every provider's records lie at the same nodes: three of them know what there is.
         seen = len(self._witnesses) >= s.answers_enough and self._repeats >= s.repeats_enough
         live = self._live_count()

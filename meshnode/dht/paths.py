@@ -64,11 +64,6 @@ class Paths:
         if (path := self._asked_by.get(node_id)) is not None:
             path.on_failure(node_id)
 
-    def path_of(self, node_id: NodeId) -> int | None:
-        """Return the number of the path that asked a node, None if none did."""
-        path = self._asked_by.get(node_id)
-        return None if path is None else self._paths.index(path)
-
     @property
     def finished(self) -> bool:
         """Whether every path is."""

@@ -107,7 +107,7 @@ class Searches:
         known = (self._table.contact_of(c.node_id) or c for c in message.contacts)
         search.lookup.on_answer(sender, known)
         if search.findings is not None and isinstance(message, FoundRecords):
-            news = search.findings.take(message.records, search.witness(sender.node_id))
+            news = search.findings.take(message.records, sender.node_id)
             if news and message.more and search.findings.all_of_them:
                 search.lookup.on_more(sender.node_id)
         return self.advance(search, now)

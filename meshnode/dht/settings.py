@@ -24,10 +24,10 @@ class DhtSettings:
 
     # ---------------------------------------------------------------- one RPC
 
-    retry_after_min_s: float = 0.06
-    """The first retry comes after max(this, 2 * RTT estimate). It only frees the slot: were
-    silence to count as an answer, fast attackers could cut slow honest nodes off by lowering the
-    estimate."""
+    retry_after_min_s: float = 0.025
+    """The first retry comes after max(this, RTT + 4 deviations), as RFC 6298 has it. It only frees
+    the slot: were silence to count as an answer, fast attackers could cut slow honest nodes off by
+    lowering the estimate."""
 
     retry_after_max_s: float = 0.7
     """Half the timeout, so that a lost datagram is always asked for again."""
@@ -75,8 +75,7 @@ class DhtSettings:
     timeout). Fixed, never adaptive, and never used where nothing was found."""
 
     answers_enough: int = 3
-    """A single-valued record is believed after so many nodes answered with one, or so many paths
-    where the search is along disjoint paths."""
+    """A single-valued record is believed after so many nodes answered with one."""
 
     repeats_enough: int = 2
     """A lookup of provider records also stops when this many answers in a row brought nothing new,

@@ -44,6 +44,8 @@ LOOKUP_TIMEOUT_S = 5.0
 
 SAVE_EVERY_S = 5.0
 """What was learnt of names is written at most this often."""
+LOOK_TO_THE_END_EVERY_S = 300.0
+NAMES_MAX = 1024
 ANNOUNCE_AGAIN_S = 5.0
 """How soon a record is announced again that nobody kept: the mesh is still forming."""
 
@@ -85,6 +87,8 @@ class Directory:
         self._driver: Driver[DhtInput, DhtEffect] = Driver(machine, self._perform)
         self._lookups: Waiters[LookupFinished] = Waiters()
         self._publishes: Waiters[PublishFinished] = Waiters()
+        self._looked_at: dict[bytes, float] = {}
+        """When each name was last looked up to the end."""
         self._announcements: dict[bytes, _Announcement] = {}
         self._due, self._due_in = trio.open_memory_channel[bytes](256)
 
@@ -143,7 +147,11 @@ class Directory:
         return tuple(r for r in records if isinstance(r, ProviderRecord) and not r.withdrawn)
 
     async def name(self, publisher: PublicKey, name: str) -> NameRecord | None:
-        """Look up what a publisher says about one of its names: the highest of three paths."""
+        """Look up what a publisher says about one of its names: the highest number found.
+
+        The first time, and every few minutes, along disjoint paths to the end: a name decides
+        which code runs. In between a plain look is enough, as no older record is believed.
+        """
         found = await self._signed_name(publisher, name)
         return found[0] if found else None
 
@@ -225,9 +233,15 @@ class Directory:
         self, publisher: PublicKey, name: str
     ) -> tuple[NameRecord, bytes] | None:
         key = name_key(self._network, publisher, name)
+        looked_at = self._looked_at.get(key)
+        thorough = looked_at is None or trio.current_time() - looked_at > LOOK_TO_THE_END_EVERY_S
         found = await self._ask(
-            lambda ticket: FindRecords(ticket, key, all_of_them=False, thorough=True)
+            lambda ticket: FindRecords(ticket, key, all_of_them=False, thorough=thorough)
         )
+        if thorough and found is not None and found.records:
+            self._looked_at[key] = trio.current_time()
+            while len(self._looked_at) > NAMES_MAX:
+                del self._looked_at[next(iter(self._looked_at))]
         if found is not None:
             for record, signed in zip(found.records, found.signed, strict=True):
                 if isinstance(record, NameRecord):

@@ -124,7 +124,7 @@ def test_3_a_ring_of_sybils_does_not_hide_a_record(defended: bool) -> None:
 def test_3_sybils_with_an_old_record_do_not_roll_a_name_back(
     defended: bool, monkeypatch: Patch
 ) -> None:
-    """Three of a kind are not three witnesses: a thorough look wants three disjoint paths."""
+    """All that a captured lookup meets agree; disjoint paths to the end meet others too."""
     mesh = formed(60, seed=4, check=False)
     if not defended:
         monkeypatch.setattr(Findings, "doubtful", False)
@@ -303,17 +303,11 @@ def test_7_silent_contacts_delay_nothing_but_themselves(defended: bool) -> None:
     """Switched off, a slot is freed by an answer or by the timeout only."""
     settings = DhtSettings(retries_max=2 if defended else 0)
     mesh = formed(24, seed=8, settings=settings, check=False)
-    record = mesh.provider(3, mesh.rng.randbytes(32))
-    mesh.publish(3, record)
-    mesh.kill(mesh.rng.sample(sorted(mesh.live - {0, 3}), 12))
-    slowest = 0.0
-    for _ in range(12):
-        began, asker, ticket = mesh.world.now, mesh.pick(but=3), mesh.ticket()
-        mesh.machines[asker]._store._shelves.clear()
-        mesh.network.tell(mesh.contacts[asker], FindRecords(ticket, key_of(record), True))
-        when, _ = mesh.result(asker, ticket)
-        slowest = max(slowest, when - began)
-    assert (slowest < 1.4) is defended
+    mesh.kill(mesh.rng.sample(sorted(mesh.live - {0}), 14))
+    began, asker, ticket = mesh.world.now, mesh.pick(), mesh.ticket()
+    mesh.network.tell(mesh.contacts[asker], FindNodes(ticket, mesh.rng.randbytes(32)))
+    when, _ = mesh.result(asker, ticket)
+    assert (when - began < 3.0) is defended
 
 
 @switched
@@ -322,7 +316,7 @@ def test_7_fast_sybils_do_not_cut_slow_honest_nodes_off(defended: bool, monkeypa
     if not defended:
         monkeypatch.setattr(Lookup, "on_silence", Lookup.on_failure)
     a = knowing(B)
-    a._calls.rtt_s = 0.001
+    a._calls.rtt_s = a._calls.rtt_deviation_s = 0.001
     (asked,) = sends(a.handle(FindNodes(1, bytes(32)), 1.0))
     effects = [*a.tick(1.07), *a.handle(reply(asked), 1.3)]
     (finished,) = [e for e in effects if isinstance(e, LookupFinished)]
