@@ -221,7 +221,7 @@ class DhtMachine:
             case Search() as search:
                 if isinstance(message, PutReply):
                     return []  # excluded above: no search asks for one
-                if isinstance(call.question, FindNode) and not call.question.count:
+                if isinstance(message, FoundNodes) and _greets(call):
                     return self._searches.ask_in_full(search, sender, now)
                 return self._searches.feed(search, sender, message, now)
             case Publication() as publication:
@@ -237,6 +237,7 @@ class DhtMachine:
                 if call.owner.over:
                     return []
                 self.counters.retries += 1
+                self._searches.greet_instead(call, now)
                 again: list[DhtEffect] = [Send(call.contact, call.question)]
                 if search is None:
                     return again
@@ -370,8 +371,14 @@ def _fits(call: Call[Errand], message: FoundNodes | FoundRecords | PutReply) -> 
     """Return whether an answer has the type that its question asks for."""
     match call.question:
         case FindNode():
+            if isinstance(message, FoundRecords):  # to what was asked before the greeting
+                return isinstance(call.owner, Search) and call.owner.findings is not None
             return isinstance(message, FoundNodes)
         case GetRecords():
             return isinstance(message, FoundRecords)
         case PutRecord():
             return isinstance(message, PutReply)
+
+
+def _greets(call: Call[Errand]) -> bool:
+    return isinstance(call.question, FindNode) and not call.question.count

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import replace
 
-from meshnode.dht.calls import Calls
+from meshnode.dht.calls import Call, Calls
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Search
 from meshnode.dht.lookup import Lookup
@@ -11,7 +11,7 @@ from meshnode.dht.paths import Paths
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.ids import Contact, NodeId
-from meshnode.wire.messages import FindNode, FoundNodes, FoundRecords, Send
+from meshnode.wire.messages import FindNode, FoundNodes, FoundRecords, GetRecords, Send
 
 
 class Searches:
@@ -86,14 +86,27 @@ class Searches:
         """Ask what a search is about: the contact has answered a greeting."""
         return [] if search.over else [self._ask(search, contact, now, greeted=True)]
 
+    def greet_instead(self, call: Call[Errand], now: float) -> None:
+        """Turn the repetition of a costly question to a stranger into a greeting.
+
+        A question for records to somebody whose cookie we lack is padded, and one that was silent
+        is most likely dead.
+        """
+        if isinstance(call.question, GetRecords) and not self._heard(call.contact, now):
+            call.question = FindNode(rpc=call.question.rpc, target=call.question.key, count=0)
+
+    def _heard(self, contact: Contact, now: float) -> bool:
+        """Return whether we have heard of a contact lately enough to hold its cookie."""
+        known = self._table.get(contact.node_id)
+        return known is not None and now - known.last_seen < self._settings.acquainted_s
+
     def _ask(self, search: Search, contact: Contact, now: float, *, greeted: bool = False) -> Send:
         """Ask a contact; where no records are looked for, one not heard of lately is greeted."""
         question, s = search.question, self._settings
         upkeep = search.ticket is None
         if isinstance(question, FindNode):
-            known = self._table.get(contact.node_id)
-            heard = known is not None and now - known.last_seen < s.acquainted_s
-            question = replace(question, count=s.k if greeted or heard else 0)
+            heard = greeted or self._heard(contact, now)
+            question = replace(question, count=s.k if heard else 0)
         retries = s.upkeep_retries_max if upkeep else s.retries_max
         return self._calls.ask(contact, question, search, now, retries=retries)
 

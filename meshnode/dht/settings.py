@@ -95,7 +95,7 @@ class DhtSettings:
     check_every_s: float = 10.0
     """How often the least recently seen contact is checked; with its answer 33 B/s."""
 
-    exchange_every_s: float = 30.0
+    exchange_every_s: float = 60.0
     """How often one of our k nearest is asked for those near us, so that we hear of newcomers;
     those that are new to us are verified."""
 

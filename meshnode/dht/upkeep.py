@@ -31,6 +31,8 @@ class Care(Enum):
     """Ask one of the nearest who is near us."""
 
 
+SPREAD_MAX = 4
+"""Distances explored after a join: fifteen sixteenths of the keyspace."""
 HURRIED_CHECKS = 4
 """Checks that follow the loss of a contact quickly. Where a third is dead one of them finds the
 next loss, so a broken table heals in one go; after a single death they soon stop."""
@@ -141,7 +143,7 @@ class Upkeep:
         targets: list[bytes] = []
         nearest = self._table.closest(own_id, self._settings.k)
         width = distance(nearest[-1].node_id, own_id).bit_length()
-        for depth in range(8 * ID_BYTES - width):
+        for depth in range(min(SPREAD_MAX, 8 * ID_BYTES - width)):
             flipped = own ^ (1 << (8 * ID_BYTES - 1 - depth))
             below = self._rng.getrandbits(8 * ID_BYTES - 1 - depth)
             targets.append((flipped ^ below).to_bytes(ID_BYTES, "big"))
