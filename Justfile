@@ -31,9 +31,21 @@ fmt:
 # Everything a change must pass
 check: lint test
 
-# The slow simulations too
-sim:
+# Seeds of the simulator on all cores: `just sim 200`, `just sim 50 --first 1000`
+sim count="50" *args:
+    python -m meshnode.sim many {{args}} {{count}}
+
+# The slow simulations among the tests
+sim-tests:
     python -m pytest -m "slow or not slow" tests/sim
+
+# Real nodes on hosts of their own, cut, lossy, behind NAT: minutes, needs root on Linux
+netns *args:
+    python -m pytest -m "slow or not slow" -s tests/netns {{args}}
+
+# What the network's acceptance is measured by: minutes; `just figures dead churn`
+figures *args:
+    python -m meshnode.sim figures {{args}}
 
 # Hostile input by the million, minutes of it: `just fuzz`, `just fuzz --count 100000 hostcalls`
 fuzz *args:
@@ -46,6 +58,11 @@ soak:
 # Rebuild the guests with ziglang and compare them with the committed ones
 guests:
     python -m pip install -q -e '.[guests]' && python guests/build.py --check
+
+# Our signed records against pycose and python-cwt, both ways; they need a cbor2 of their own
+interop:
+    python3 -m venv .venv-interop && .venv-interop/bin/pip install -q pycose cwt
+    INTEROP_PYTHON=.venv-interop/bin/python python -m pytest -rs tests/integration/test_cose_oracles.py
 
 # Rewrite tests/vectors and docs/errors.md from the code; the diff is the review
 generate:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meshnode.identity.mesh import Mesh
     from meshnode.wire.messages import Admission
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 12.0
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
@@ -95,6 +95,8 @@ def keep(home: Home, admission: "Admission", invite: "Invite", before: "Mesh | N
 
     if before is not None and before.network != invite.network and home.root_key.exists():
         home.root_key.rename(home.data / f"root-{before.network.hex()[:12]}.key")
+    # What it knew of the mesh's keys is older than what the sponsor gives.
+    home.keyring_file.unlink(missing_ok=True)
     return save_admission(home, admission, expected=invite.network)
 
 

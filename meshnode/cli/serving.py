@@ -123,3 +123,5 @@ def ready_lines(status: dict[str, Any], config: Config, new: tuple[str, ...]) ->
         yield f"  api       http://{status['http']}  (/predict /healthz /api/v1)"
     if config.simulate.slowdown > 1:
         yield f"  SIMULATED runs take {config.simulate.slowdown:g} times as long as they need"
+    if config.simulate.run_ms:
+        yield f"  SIMULATED runs take at least {config.simulate.run_ms} ms"

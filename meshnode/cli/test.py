@@ -16,8 +16,8 @@ INPUTS_DEFAULT = 200
 _LABEL = 14
 _STAGES = {
     "compile": "compile",
-    "load compiled": "from cache",
     "open models": "models",
+    "open compiled": "from cache",
     "start": "start",
     "init": "init",
 }
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     from meshnode.errors import UsageError
     from meshnode.modules.layout import read_module
-    from meshnode.runtime.trial import Examiner
+    from meshnode.runtime.trial_apart import HardInputs, try_apart
 
     if args.fuzz < 0 or args.seed < 0:
         raise UsageError("--fuzz and --seed are whole numbers from 0")
@@ -71,9 +71,14 @@ def run(args: argparse.Namespace) -> int:
     caps = _caps(manifest)
     models = _models(args, manifest)
     with tempfile.TemporaryDirectory(prefix="meshnode-test-") as folder:
-        examiner = Examiner(data, manifest, models, caps=caps, folder=Path(folder))
-        trial = examiner.run(
-            fuzz=INPUTS_DEFAULT, more=args.fuzz, seed=args.seed, progress=_progress(args)
+        trial = try_apart(
+            data,
+            manifest,
+            models,
+            caps=caps,
+            folder=Path(folder),
+            hard=HardInputs(fuzz=INPUTS_DEFAULT, more=args.fuzz, seed=args.seed),
+            progress=_progress(args),
         )
     if args.json:
         print_json(
@@ -257,6 +262,12 @@ def _lines(data: bytes, manifest: "Manifest", trial: "Trial") -> list[tuple[str,
         ),
         ("", f"{counts.traps} traps, {counts.over_limit} over limit"),
     ]
+    if trial.threads:
+        said = ", ".join(
+            f"{name} {'one, measured to be faster' if count else 'as onnxruntime chooses'}"
+            for name, count in trial.threads.items()
+        )
+        lines.append(("threads", said))
     if trial.batch:
         lines.append(("batch", f"rows together and alone: {trial.batch}"))
     if trial.latency_ms:
@@ -313,6 +324,7 @@ def _facts(
             "deterministic": trial.deterministic,
         },
         "inputs": {**asdict(trial.inputs), "total": trial.inputs.total, "wanted": trial.wanted},
+        "threads": trial.threads,
         "batch": trial.batch,
         "latency_ms": dict(zip(keys, percentiles(trial.latency_ms), strict=True))
         if trial.latency_ms

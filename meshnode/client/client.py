@@ -148,6 +148,30 @@ class Client:
         """Trust a publisher's key at the local node from now on."""
         return dict(self._connection.call("trust", {"add": key, "name": name})[0])
 
+    def trust_log(self) -> dict[str, Any]:
+        """Return who was admitted, trusted and revoked here: "entries", "head", "broken_at"."""
+        return dict(self._connection.call("trust", {"log": True})[0])
+
+    def revocations(self) -> list[dict[str, Any]]:
+        """Return who is expelled from the mesh, why, when and by whom."""
+        return list(self._connection.call("revocations")[0])
+
+    def revoke(self, who: str, reason: str, *, rotate: bool = True) -> dict[str, Any]:
+        """Expel a device by its name, id or key, and begin to replace the mesh's key."""
+        args = {"who": who, "reason": reason, "rotate": rotate}
+        return dict(self._connection.call("revoke", args)[0])
+
+    def rotate(
+        self, *, force: bool = False, wait: float = 600.0, keep: float = 86_400.0
+    ) -> dict[str, Any]:
+        """Begin to replace the mesh's key; `wait` and `keep` are in seconds (docs/operating.md)."""
+        args = {"start": True, "force": force, "wait_s": round(wait), "keep_s": round(keep)}
+        return dict(self._connection.call("rotate", args)[0])
+
+    def rotation(self) -> dict[str, Any]:
+        """Return how far the mesh's newest key is, as the local node knows it."""
+        return dict(self._connection.call("rotate")[0])
+
     def stop(self) -> dict[str, Any]:
         """Ask the local node to drain and stop; returns at once with its name and process id."""
         return dict(self._connection.call("stop")[0])

@@ -59,6 +59,26 @@ class Home:
         return self.data / "invites.cbor"
 
     @property
+    def keyring_file(self) -> Path:
+        """The mesh's keys since this device joined, 0600."""
+        return self.data / "keyring.cbor"
+
+    @property
+    def revocations_file(self) -> Path:
+        """Who is expelled from the mesh."""
+        return self.data / "revocations.cbor"
+
+    @property
+    def trust_log_file(self) -> Path:
+        """Who was admitted, trusted and revoked here, and when."""
+        return self.data / "trust.log"
+
+    @property
+    def rotation_file(self) -> Path:
+        """How far this node is with replacing the mesh's key, if it is doing so."""
+        return self.data / "rotation.cbor"
+
+    @property
     def state_file(self) -> Path:
         """Incarnation, port and peer cache, kept over a restart."""
         return self.data / "state.cbor"

@@ -200,6 +200,9 @@ class SimulateSettings:
         1.0,
         "Makes every run take this many times as long, as on a slower device.",
     )
+    run_ms: int = setting(
+        "run", kinds.milliseconds(0, 60_000), 0, "Makes every run take at least so long."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

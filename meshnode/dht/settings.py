@@ -103,7 +103,7 @@ class DhtSettings:
     """Of the contacts that such an answer brings, and that after a join one contact at each
     distance brings, so many are verified: enough to find the way, lookups bring the rest."""
 
-    check_after_loss_s: float = 4.0
+    check_after_loss_s: float = 3.0
     """How soon the next few checks follow the loss of a contact: deaths come together."""
 
     check_age_s: float = 60.0

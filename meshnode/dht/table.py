@@ -235,10 +235,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
     def closest_sound(
         self, target: bytes, count: int, now: float, *, exclude: bytes = b""
     ) -> list[Contact]:
-        """Return contacts to hand out, nearest first: none whose last RPC failed.
-
-        The `count` nearest; under churn those first that were heard of lately enough to be alive.
-        """
+        """Return contacts to hand out, nearest first, the likely dead last, none that failed."""
         oldest = now - self._mortality.stale_after_s
         near = self._near(target, count, exclude, True, oldest)
         if len(near) < count and oldest > 0:

@@ -57,15 +57,19 @@ from meshnode.errors.network import NotAMember as NotAMember
 from meshnode.errors.network import PeerUnreachable as PeerUnreachable
 from meshnode.errors.network import ProtocolError as ProtocolError
 from meshnode.errors.network import RemoteProtocolError as RemoteProtocolError
+from meshnode.errors.network import Revoked as Revoked
 from meshnode.errors.network import RoleMissing as RoleMissing
 from meshnode.errors.network import TooManyInvites as TooManyInvites
 from meshnode.errors.placement import BlobNotFound as BlobNotFound
 from meshnode.errors.placement import CannotRunHere as CannotRunHere
+from meshnode.errors.placement import ColdHere as ColdHere
 from meshnode.errors.placement import DeadlineExceeded as DeadlineExceeded
+from meshnode.errors.placement import GivenUp as GivenUp
 from meshnode.errors.placement import ModuleNotFound as ModuleNotFound
 from meshnode.errors.placement import NoCandidate as NoCandidate
 from meshnode.errors.placement import NodeStopping as NodeStopping
 from meshnode.errors.placement import Overloaded as Overloaded
+from meshnode.errors.placement import Overpriced as Overpriced
 
 
 def _tree(root: type[MeshnodeError]) -> dict[str, type[MeshnodeError]]:

@@ -20,3 +20,5 @@ class MeshnodeError(Exception):
         """A command that can be pasted, or an instruction; empty if there is none."""
         self.load: object | None = None
         """The `LoadRecord` of the node that failed, where one rides on the Failure."""
+        self.instead: bytes | None = None
+        """The tag of the node to try next, where the failing one named it."""

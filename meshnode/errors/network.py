@@ -86,3 +86,10 @@ class TooManyInvites(MeshnodeError):
     code = "MN-111"
     exit_status = 8
     http_status = 429
+
+
+class Revoked(NotAMember):
+    """An admin of the mesh has revoked this device, or one that its membership comes from."""
+
+    code = "MN-112"
+    http_status = 403

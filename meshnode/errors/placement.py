@@ -46,6 +46,33 @@ class CannotRunHere(MeshnodeError):
     retry_elsewhere = True
 
 
+class Overpriced(MeshnodeError):
+    """The request would be answered sooner elsewhere; its sender is told, and sends it there."""
+
+    code = "MN-506"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
+class ColdHere(MeshnodeError):
+    """The module is not loaded at this node, which has just loaded another one."""
+
+    code = "MN-507"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
+class GivenUp(MeshnodeError):
+    """The request waited here when an idle node asked for work; its sender sends it there."""
+
+    code = "MN-508"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
 class ModuleNotFound(MeshnodeError):
     """No such module is known in the mesh."""
 

@@ -37,6 +37,7 @@ CONNECTIONS_MAX = 128
 FRAME_TIMEOUT_S = 60.0
 """A frame that has begun must be whole by then; between frames a client may wait for ever."""
 BACKLOG = 64
+YEAR_S = 31_536_000
 AHEAD_BYTES = 16 * KIB
 """Asked for at the start of a frame: most requests are whole with this one wake-up."""
 JOINED_BYTES = 64 * KIB
@@ -185,14 +186,27 @@ class ControlDoor:
             case "invite":
                 result = await node.invite(
                     _count(args, "uses", 1, 10_000),
-                    _count(args, "ttl_s", 1, 31_536_000),
+                    _count(args, "ttl_s", 1, YEAR_S),
                     _text(args, "role"),
                 )
-            case "trust":
-                result = self._trust(args)
+            case "trust" | "revoke" | "revocations" | "rotate":
+                result = await self._membership(op, args)
             case _:
                 result = self._simple(op)
         return {"result": result}, ()
+
+    async def _membership(self, op: str, args: Fields) -> Any:  # noqa: ANN401 - list or object
+        """Whose modules run, who is expelled, and under which key the mesh speaks."""
+        match op:
+            case "trust":
+                return self._trust(args)
+            case "revocations":
+                return self._node.revocations()
+            case "revoke":
+                who, reason = _text(args, "who"), _text(args, "reason")
+                return await self._node.revoke(who, reason, args.get("rotate") is not False)
+            case _:
+                return self._rotate(args)
 
     def _simple(self, op: str) -> Facts:
         if op == "stop":
@@ -228,9 +242,19 @@ class ControlDoor:
         return await self._node.publish(parts[0], parts[1:], _count(args, "replicas", 1, 256))
 
     def _trust(self, args: Fields) -> Any:  # noqa: ANN401 - a list or an object
+        if args.get("log") is True:
+            return self._node.trust_log()
         if args.get("add") is not None:
             return self._node.trust_add(_text(args, "add"), _text(args, "name"))
         return self._node.trust_list()
+
+    def _rotate(self, args: Fields) -> Facts:
+        if args.get("start") is not True:
+            return self._node.rotation()
+        wait_s = _count(args, "wait_s", 0, YEAR_S)
+        return self._node.rotate(
+            args.get("force") is True, wait_s, _count(args, "keep_s", 0, YEAR_S)
+        )
 
 
 def _text(args: Fields, name: str) -> str:

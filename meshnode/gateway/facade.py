@@ -134,3 +134,23 @@ class NodeFacade(Protocol):
     def trust_add(self, key: str, name: str) -> Facts:
         """Trust a publisher from now on."""
         ...
+
+    def trust_log(self) -> Facts:
+        """Return who was admitted, trusted and revoked here, and whether that was changed."""
+        ...
+
+    def revocations(self) -> list[Facts]:
+        """Return who is expelled from the mesh, why, when and by whom."""
+        ...
+
+    async def revoke(self, who: str, reason: str, rotate: bool, /) -> Facts:
+        """Expel a device; with `rotate` also begin to replace the mesh's key."""
+        ...
+
+    def rotate(self, force: bool, wait_s: int, keep_s: int, /) -> Facts:
+        """Begin to replace the mesh's key, or go on with it; return how far it is."""
+        ...
+
+    def rotation(self) -> Facts:
+        """Return how far the mesh's newest key is."""
+        ...

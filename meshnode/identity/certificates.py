@@ -5,12 +5,12 @@ before it and never has a role that its issuer lacks, so power only shrinks alon
 rules, in the order they are checked, are in `docs/protocol-security.md`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from hashlib import sha256
 
-from meshnode.errors import LocalProtocolError, NotAMember, RemoteProtocolError
+from meshnode.errors import LocalProtocolError, NotAMember, RemoteProtocolError, Revoked
 from meshnode.identity.cose import sign1, split1, verify1
 from meshnode.identity.keys import Identity
 from meshnode.ids import NetworkId, PublicKey, short
@@ -111,20 +111,25 @@ def read(data: bytes) -> Certificate:
     )
 
 
-def verify_chain(
-    chain: Sequence[bytes], *, root_key: PublicKey, network: NetworkId, now_unix: float
-) -> Certificate:
-    """Return the last certificate of a good chain, or raise NotAMember with the reason.
+def verify_line(
+    chain: Sequence[bytes],
+    *,
+    root_key: PublicKey,
+    network: NetworkId,
+    now_unix: float,
+    revoked: Container[PublicKey] = frozenset(),
+) -> tuple[Certificate, ...]:
+    """Return the certificates of a good chain, the root's first, or raise NotAMember.
 
-    The caller still compares the leaf's subject and roles with what it needs; for a peer on a
-    channel `verify_member` does.
+    A chain in which any subject is among `revoked` is refused (Revoked): whoever holds a revoked
+    key could give out certificates with any date, so everything below it falls with it.
     """
     if not 1 <= len(chain) <= CERTIFICATE_CHAIN_MAX:
         raise NotAMember(
             f"a certificate chain has 1 to {CERTIFICATE_CHAIN_MAX} links, this has {len(chain)}"
         )
     signer, allowed = root_key, ALL_ROLES
-    certificate: Certificate | None = None
+    line: list[Certificate] = []
     for depth, data in enumerate(chain):
         try:
             certificate = read(data)
@@ -133,9 +138,30 @@ def verify_chain(
             raise NotAMember(f"certificate {depth + 1} is not genuine: {error}") from error
         _check_roles(certificate, allowed)
         _check_time(certificate, now_unix)
+        if certificate.subject in revoked:
+            below = "" if depth == len(chain) - 1 else ", which admitted this device,"
+            raise Revoked(f'"{certificate.name}"{below} has been revoked in this mesh')
         signer, allowed = certificate.subject, certificate.roles
-    assert certificate is not None, "a chain has at least one certificate"
-    return certificate
+        line.append(certificate)
+    return tuple(line)
+
+
+def verify_chain(
+    chain: Sequence[bytes],
+    *,
+    root_key: PublicKey,
+    network: NetworkId,
+    now_unix: float,
+    revoked: Container[PublicKey] = frozenset(),
+) -> Certificate:
+    """Return the last certificate of a good chain, or raise NotAMember with the reason.
+
+    The caller still compares the leaf's subject and roles with what it needs; for a peer on a
+    channel `verify_member` does.
+    """
+    return verify_line(
+        chain, root_key=root_key, network=network, now_unix=now_unix, revoked=revoked
+    )[-1]
 
 
 def verify_member(
@@ -146,16 +172,21 @@ def verify_member(
     network: NetworkId,
     now_unix: float,
 ) -> Certificate:
-    """Return the leaf if the chain makes `subject` a node of this mesh, or raise NotAMember.
+    """Return the leaf if the chain makes `subject` a node of this mesh, or raise NotAMember."""
+    leaf = verify_chain(chain, root_key=root_key, network=network, now_unix=now_unix)
+    check_node(leaf, subject)
+    return leaf
+
+
+def check_node(leaf: Certificate, subject: PublicKey) -> None:
+    """Raise NotAMember unless a verified leaf makes `subject` a node.
 
     A publisher's key has a good chain too, but it is no node: it lacks the role worker.
     """
-    leaf = verify_chain(chain, root_key=root_key, network=network, now_unix=now_unix)
     if leaf.subject != subject:
         raise NotAMember("the certificate was given to another device than the one showing it")
     if not leaf.roles & Role.WORKER:
         raise NotAMember(f'the certificate of "{leaf.name}" is not one of a node')
-    return leaf
 
 
 def role_needed(roles: Role) -> Role:

@@ -44,6 +44,14 @@ class Mesh:
         """The id that separates this mesh from all others."""
         return network_of(self.root_key)
 
+    def accepted_keys(self) -> tuple[bytes, ...]:
+        """Return the mesh key: all there is for a device that knows of no rotation."""
+        return (self.mesh_key,)
+
+    def catch_up_keys(self) -> tuple[bytes, ...]:
+        """Return no key: nothing has been retired."""
+        return ()
+
     def to_bytes(self) -> bytes:
         """Return the form kept on disk."""
         seeds = [[s.public_key, s.address.host, s.address.port] for s in self.seeds]

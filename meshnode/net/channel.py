@@ -1,19 +1,22 @@
 """Who may open a channel, and what each side shows: a mesh's members, or the holder of an invite.
 
-The Noise handshake is keyed by a psk: the mesh's for members, an invite's for a joiner. Inside it
-each side shows a payload, [root key, certificate chain] in CBOR; a joiner, who has none, shows
-nothing. `check` turns the peer's payload into what we know of the peer.
+The Noise handshake is keyed by a psk: one of the mesh's for members, an invite's for a joiner, and
+what is left of a retired mesh key for a member that slept through its rotation. Inside it each side
+shows a payload, [root key, certificate chain] in CBOR; a joiner, who has none, shows nothing.
+`check` turns the peer's payload into what we know of the peer.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from meshnode.errors import InviteForeign, NotAMember, RemoteProtocolError
+from meshnode.errors import InviteForeign, NotAMember, RemoteProtocolError, Revoked
 from meshnode.identity.certificates import (
     Certificate,
+    check_node,
     network_of,
     read,
+    verify_line,
     verify_member,
 )
 from meshnode.identity.invites import Invite, psk_of
@@ -35,6 +38,22 @@ class Standing:
     """Its membership; None for a joiner."""
     invite: bytes | None
     """The psk of the invite that a joiner holds; None for a member."""
+    lagging: Certificate | None = None
+    """The membership of a peer that knows only a retired key: it may ask for the present ones."""
+    line: tuple[PublicKey, ...] = ()
+    """The keys that its membership comes from, its own last."""
+
+
+class MeshKeys(Protocol):
+    """The keys of a mesh: a `Keyring`, or a `Mesh` whose key was never replaced."""
+
+    def accepted_keys(self) -> tuple[bytes, ...]:
+        """Return the psks of members, the one to call under first."""
+        ...
+
+    def catch_up_keys(self) -> tuple[bytes, ...]:
+        """Return the psks of members that slept through a rotation."""
+        ...
 
 
 class ChannelKeys(Protocol):
@@ -50,6 +69,10 @@ class ChannelKeys(Protocol):
         """Return the psks to accept; an initiator uses the first."""
         ...
 
+    def offers(self) -> tuple[bytes, ...]:
+        """Return the psks to call under, one after the other while nobody answers."""
+        ...
+
     def payload(self) -> bytes:
         """Return what to show to the peer."""
         ...
@@ -57,6 +80,10 @@ class ChannelKeys(Protocol):
     def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
         """Judge a peer that knows `psk`. Raises NotAMember, InviteForeign, RemoteProtocolError."""
         ...
+
+
+def _unheard(peer_key: PublicKey, fallen: bool) -> None:
+    pass
 
 
 class MeshChannel:
@@ -69,12 +96,23 @@ class MeshChannel:
         *,
         invites: Callable[[], Sequence[bytes]] | None,
         unix_now: Callable[[], float],
+        keys: MeshKeys | None = None,
+        revoked: Callable[[], Container[PublicKey]] = frozenset,
+        judged: Callable[[PublicKey, bool], None] = _unheard,
     ) -> None:
-        """`invites` gives the psks of the invites that are out; None if there are never any."""
+        """`invites` gives the psks of the invites that are out; None if there are never any.
+
+        `keys` are the mesh's as they are now, if they may change; `revoked` gives the keys that no
+        chain may contain; `judged` hears of each member that proved its key, and whether its chain
+        contained one.
+        """
         self.identity = identity
         self._mesh = mesh
+        self._keys: MeshKeys = keys or mesh
         self._invites = invites
         self._unix_now = unix_now
+        self._revoked = revoked
+        self._judged = judged
 
     def prologue(self) -> bytes:
         """See `ChannelKeys.prologue`."""
@@ -82,7 +120,12 @@ class MeshChannel:
 
     def psks(self) -> list[bytes]:
         """See `ChannelKeys.psks`."""
-        return [self._mesh.mesh_key, *(self._invites() if self._invites else ())]
+        invites = self._invites() if self._invites else ()
+        return [*self._keys.accepted_keys(), *invites, *self._keys.catch_up_keys()]
+
+    def offers(self) -> tuple[bytes, ...]:
+        """See `ChannelKeys.offers`."""
+        return self._keys.accepted_keys()
 
     def payload(self) -> bytes:
         """See `ChannelKeys.payload`."""
@@ -90,21 +133,38 @@ class MeshChannel:
 
     def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
         """See `ChannelKeys.check`."""
-        if psk != self._mesh.mesh_key:
+        lagging = psk in self._keys.catch_up_keys()
+        if not lagging and psk not in self._keys.accepted_keys():
             if payload:
                 raise RemoteProtocolError("a joiner that shows a membership")
             return Standing(certificate=None, invite=psk)
+        standing = self.member(peer_key, payload)
+        if lagging:
+            return replace(standing, certificate=None, lagging=standing.certificate)
+        return standing
+
+    def member(self, peer_key: PublicKey, payload: bytes) -> Standing:
+        """Return the standing of a member, whatever key it was met under, or raise NotAMember."""
         root_key, chain = read_payload(payload)
         if root_key != self._mesh.root_key:
             raise NotAMember("the certificate belongs to another mesh")
-        leaf = verify_member(
-            chain,
-            subject=peer_key,
-            root_key=self._mesh.root_key,
-            network=self._mesh.network,
-            now_unix=self._unix_now(),
-        )
-        return Standing(certificate=leaf, invite=None)
+        try:
+            certificates = verify_line(
+                chain,
+                root_key=self._mesh.root_key,
+                network=self._mesh.network,
+                now_unix=self._unix_now(),
+                revoked=self._revoked(),
+            )
+        except Revoked:
+            if read(chain[-1]).subject == peer_key:
+                self._judged(peer_key, True)
+            raise
+        leaf = certificates[-1]
+        check_node(leaf, peer_key)
+        self._judged(peer_key, False)
+        line = tuple(certificate.subject for certificate in certificates)
+        return Standing(certificate=leaf, invite=None, line=line)
 
 
 class InviteChannel:
@@ -122,6 +182,10 @@ class InviteChannel:
     def psks(self) -> list[bytes]:
         """See `ChannelKeys.psks`."""
         return [self._psk]
+
+    def offers(self) -> tuple[bytes, ...]:
+        """See `ChannelKeys.offers`."""
+        return (self._psk,)
 
     def payload(self) -> bytes:
         """See `ChannelKeys.payload`: a joiner has nothing to show yet."""

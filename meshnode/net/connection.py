@@ -1,19 +1,19 @@
 """One channel to one peer, carrying many calls both ways.
 
-One task reads, one writes; callers and handlers only queue with the mux and wait. So a caller that
+One task reads, one writes, and a watch keeps the time; callers and handlers only queue with the mux
+and wait. So a caller that
 is cancelled cannot leave half a frame behind, and nothing is sent out of turn.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import trio
 
 from meshnode.errors import (
-    DeadlineExceeded,
-    MeshnodeError,
+    LocalProtocolError,
     NotAMember,
     Overloaded,
     PeerUnreachable,
@@ -22,15 +22,17 @@ from meshnode.errors import (
 from meshnode.identity.aead import make_cipher
 from meshnode.identity.certificates import Certificate
 from meshnode.ids import Address, NodeId, PublicKey, node_id_of, short
+from meshnode.net.calls import Call, deadlines, end_overdue
 from meshnode.net.failures import failure_of
 from meshnode.net.handshaking import Secured
 from meshnode.net.settings import NetSettings
 from meshnode.net.transport import Transport
+from meshnode.net.watch import Watch
 from meshnode.net.writer import Writer
 from meshnode.wire.codec import body_size_of, decode_call, encode_call
 from meshnode.wire.frames import FrameReader, RecordKey
 from meshnode.wire.limits import KIB
-from meshnode.wire.messages import Join, Reply, Request
+from meshnode.wire.messages import Join, Reconcile, Reply, Request
 from meshnode.wire.mux import (
     CancelArrived,
     Event,
@@ -46,8 +48,10 @@ _log = logging.getLogger(__name__)
 BULK_READ_BYTES = 16 * KIB
 """A read of this much is followed by another at once: more is likely there already."""
 READS_PER_WAKE_MAX = 8
-WATCH_EVERY_S = 5.0
+CHECK_EVERY_S = 5.0
 LAST_WORD_S = 1.0
+NOT_ACCEPTED = "it does not accept this node"
+"""How the reason begins that a peer gives when it turns this node away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,10 @@ class Peer:
     """The psk of the invite it holds; None for a member."""
     address: Address
     """Where its end of the connection is; not where it listens."""
+    lagging: Certificate | None = None
+    """The membership of a peer whose mesh key is retired: it may only ask for the present ones."""
+    line: tuple[PublicKey, ...] = ()
+    """The keys that its membership comes from, its own last."""
 
 
 Handler = Callable[[Peer, Request], Awaitable[Reply]]
@@ -70,19 +78,6 @@ Handler = Callable[[Peer, Request], Awaitable[Reply]]
 
 class NotCarriedOut(PeerUnreachable):
     """The call did not reach the peer's handler, so making it again is safe."""
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    done: trio.Event = field(default_factory=trio.Event)
-    reply: Reply | None = None
-    error: MeshnodeError | None = None
-
-    def end(self, *, reply: Reply | None = None, error: MeshnodeError | None = None) -> None:
-        """Give the caller its answer; only the first one counts."""
-        if not self.done.is_set():
-            self.reply, self.error = reply, error
-            self.done.set()
 
 
 class Connection:
@@ -95,6 +90,8 @@ class Connection:
             certificate=secured.standing.certificate,
             invite=secured.standing.invite,
             address=transport.address,
+            lagging=secured.standing.lagging,
+            line=secured.standing.line,
         )
         self.initiator = secured.initiator
         self.opened_at = trio.current_time()
@@ -105,21 +102,22 @@ class Connection:
             body_size_of=body_size_of,
             inbound_bytes_max=settings.inbound_bytes_max,
         )
-        self._reader = FrameReader(RecordKey(secured.receive_key, make_cipher), self._mux)
-        self._writer = Writer(
-            transport,
-            RecordKey(secured.send_key, make_cipher),
-            self._mux,
-            on_empty=self._all_sent,
+        receive_key, send_key = (
+            RecordKey(key, make_cipher, rekey_records=settings.rekey_records)
+            for key in (secured.receive_key, secured.send_key)
         )
-        self._calls: dict[int, _Call] = {}
+        self._reader = FrameReader(receive_key, self._mux)
+        self._writer = Writer(transport, send_key, self._mux, on_empty=self._all_sent)
+        self._calls: dict[int, Call] = {}
+        self._watch: Watch | None = None
         self._handling: dict[int, trio.CancelScope] = {}
         self._active_at = self.opened_at
+        self._check_at = 0.0
+        self._rekey_at = self.opened_at + settings.rekey_every_s
         self._retire_by = inf
         self._left = False
         self._refusal = ""
         self._ended: str | None = None
-        self._end_event = trio.Event()
 
     @property
     def usable(self) -> bool:
@@ -140,42 +138,44 @@ class Connection:
         """
         if self._refusal:
             raise PeerUnreachable(self._lost(), because=[self._refusal])
+        if self._mux.used_up:
+            self.retire()
         if not self.usable:
             raise NotCarriedOut(self._lost(), because=[self._ended or "it is being closed"])
         header, body = encode_call(request)
         call_id = self._mux.request(header, body)
-        call = self._calls[call_id] = _Call()
+        call = self._calls[call_id] = Call(deadline)
+        if self._watch is not None:
+            self._watch.wake_by(self, deadline)
         self._writer.wake()
         try:
-            with trio.CancelScope(deadline=deadline) as scope:
-                await call.done.wait()
+            return await call.wait()
         finally:
             del self._calls[call_id]
-            self._active_at = trio.current_time()
-            if not call.done.is_set():
+            if call.reply is None and self._ended is None:
                 self._mux.cancel(call_id)
             if self._left or self._mux.has_output:
                 self._writer.wake()
-        if scope.cancelled_caught:
-            raise DeadlineExceeded(f"no answer from {short(self.peer.node_id)} in time")
-        if call.reply is None:
-            assert call.error is not None, "a finished call has a reply or an error"
-            raise call.error
-        return call.reply
 
-    async def run(self, handler: Handler) -> None:
+    async def run(self, handler: Handler, watch: Watch | None = None) -> None:
         """Carry calls until the connection ends; what a peer does wrong ends it, and no more.
 
+        `watch` keeps the time of many connections; without one this connection has its own.
         However it ends, cancelled too, calls in flight fail and the stream is closed.
         """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read, handler, nursery)
+                if watch is None:
+                    watch = Watch()
+                    nursery.start_soon(watch.run)
+                self._watch = watch
+                watch.add(self)
                 nursery.start_soon(self._write)
-                nursery.start_soon(self._watch)
-                await self._end_event.wait()
+                await self._read(handler, nursery)
                 nursery.cancel_scope.cancel()
         finally:
+            if watch is not None:
+                watch.remove(self)
             self.close("this node closed it")
 
     def close(self, reason: str) -> None:
@@ -185,7 +185,6 @@ class Connection:
             for call_id, call in list(self._calls.items()):
                 kind = NotCarriedOut if self._mux.unsent(call_id) else PeerUnreachable
                 call.end(error=kind(self._lost(), because=[reason]))
-            self._end_event.set()
             self._transport.close()
 
     def retire(self) -> None:
@@ -256,27 +255,42 @@ class Connection:
             # the same end a moment later.
             await trio.sleep(LAST_WORD_S)
             self.close(str(error) or "it broke")
+        except LocalProtocolError as error:
+            self.close(error.message)
 
     def _all_sent(self) -> None:
         if self._left and self._mux.idle:
             self.close("the peer retired it")
 
-    async def _watch(self) -> None:
-        """Close what stalls or idles, and give back buffers that bulk has left behind."""
+    def tick(self, now: float) -> float:
+        """End what is overdue, stalls or idles; return when this must be asked again.
+
+        Called by the watch. Buffers that bulk has left behind are given back here.
+        """
+        if self._calls:
+            end_overdue(self._calls, now, short(self.peer.node_id))
+        if now >= self._check_at:
+            self._check_at = now + min(CHECK_EVERY_S, self._settings.idle_close_s / 4)
+            self._check(now)
+        return min([self._check_at, *deadlines(self._calls)])
+
+    def _check(self, now: float) -> None:
         settings = self._settings
-        while True:
-            await trio.sleep(min(WATCH_EVERY_S, settings.idle_close_s / 4))
-            now = trio.current_time()
-            if now - self._writer.sending_since > settings.write_stall_s:
-                self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
-            elif now > self._retire_by:
-                self.close("it was retired")
-            elif self._mux.idle:
-                self._reader.shrink()
-                self._writer.shrink()
-                if now - self._active_at > settings.idle_close_s:
-                    self.retire()
-                    self._retire_by = min(self._retire_by, now + WATCH_EVERY_S)
+        if now >= self._rekey_at:
+            self._rekey_at = now + settings.rekey_every_s
+            self._writer.rekey()
+        if now - self._writer.sending_since > settings.write_stall_s:
+            self.close(f"the peer took no byte for {settings.write_stall_s:.0f} s")
+        elif now > self._retire_by:
+            self.close("it was retired")
+        elif not self._mux.idle:
+            self._active_at = now
+        else:
+            self._reader.shrink()
+            self._writer.shrink()
+            if now - self._active_at > settings.idle_close_s:
+                self.retire()
+                self._retire_by = min(self._retire_by, now + CHECK_EVERY_S)
 
     # ------------------------------------------------------------------ what arrives
 
@@ -325,7 +339,8 @@ class Connection:
         reply: Reply | None = None
         try:
             with scope:
-                if self.peer.certificate is None and not isinstance(request, Join):
+                only: type[Request] = Reconcile if self.peer.lagging else Join
+                if self.peer.certificate is None and not isinstance(request, only):
                     raise NotAMember("only a member may ask this; a joiner may only join")
                 reply = await handler(self.peer, request)
         except Exception as error:
@@ -350,7 +365,7 @@ class Connection:
     def _on_goodbye(self, last_id: int, reason: str) -> None:
         """Fail the calls that the peer will not carry out; with a reason it takes none at all."""
         self._left = True
-        self._refusal = reason and f"it does not accept this node: {reason}"
+        self._refusal = reason and f"{NOT_ACCEPTED}: {reason}"
         for call_id, call in list(self._calls.items()):
             if call_id > last_id:
                 kind = PeerUnreachable if reason else NotCarriedOut

@@ -1,23 +1,25 @@
 """The UDP socket: sealed datagrams out, verified datagrams in, and nothing for strangers.
 
 What arrives passes, cheapest first: size, outer MAC, the prefix's token bucket, the pair key
-(X25519 for a new peer), the AEAD, the decoder. Whatever fails is counted and answered by silence.
+(X25519 for a new peer, from a bucket of its own), the AEAD, the window of numbers, the decoder.
+Whatever fails is counted and answered by silence.
 Requests to an address that has given us no cookie are padded, so that the answer may be full;
 answers to an address that has proved nothing are cut to the length of the request.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import trio
 
 from meshnode.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from meshnode.identity.keys import Identity
+from meshnode.identity.ring_sealing import RingSealer, SealingKeys
 from meshnode.identity.sealing import (
     KEY_BYTES,
     MAC1_BYTES,
+    NONCE_BYTES,
     OVERHEAD_BYTES,
     PLAINTEXT_BYTES_MAX,
     SEED_MESH_KEY,
@@ -29,32 +31,22 @@ from meshnode.net.addresses import Sockaddr, from_sockaddr, is_literal, to_socka
 from meshnode.net.binding import bind_socket
 from meshnode.net.limiter import PrefixLimiter
 from meshnode.net.names import Names
+from meshnode.net.replays import Replays
 from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
+from meshnode.net.silence import Silence
+from meshnode.net.transport import allow_fragments
 from meshnode.net.trimming import answer_bytes, is_answer, is_question, shorter
 from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 from meshnode.wire.messages import Datagram, Received, Send
 
+NONCE_AT = MAC1_BYTES + KEY_BYTES
 PADDED_BYTES = PLAINTEXT_BYTES_MAX - 1
 """One less than fits: for some lengths the padding comes out a byte longer than asked for."""
 
 Deliver = Callable[[Received], None]
 DeliverSeed = Callable[[NetworkId, Received], None]
-
-
-class MeshKeys(Protocol):
-    """What of a mesh the datagrams need; `identity.mesh.Mesh` has it."""
-
-    @property
-    def mesh_key(self) -> bytes:
-        """32 secret bytes."""
-        ...
-
-    @property
-    def network(self) -> NetworkId:
-        """The mesh's network id."""
-        ...
 
 
 @dataclass(slots=True)
@@ -69,12 +61,18 @@ class DatagramStats:
     """The outer MAC does not match: not for us, or not from this mesh."""
     limited: int = 0
     """Over the rate of its prefix."""
+    replayed: int = 0
+    """A copy of one that came before."""
     unsealed: int = 0
     """Does not open, or is from a key that is none."""
     malformed: int = 0
+    expelled: int = 0
+    """From or to a node that is revoked; no public-key work is done for it."""
     foreign: int = 0
     """Seed traffic from no seed of ours, or about another mesh."""
     sent: int = 0
+    unproved: int = 0
+    """Requests withheld: too many to addresses in one prefix that have proved nothing."""
     full: int = 0
     """Dropped: the socket took no more."""
     failed: int = 0
@@ -96,25 +94,35 @@ class DatagramSocket:
         self,
         identity: Identity,
         *,
-        mesh: MeshKeys | None,
+        mesh: SealingKeys | None,
         settings: NetSettings,
         cookies_secret: bytes,
     ) -> None:
         self._settings = settings
         self._network = mesh.network if mesh is not None else NetworkId(b"")
-        self._mesh_sealer = (
-            Sealer(identity, mesh_key=mesh.mesh_key, network=mesh.network) if mesh else None
-        )
+        self._mesh_sealer = RingSealer(identity, mesh) if mesh is not None else None
         self._seed_sealer = Sealer(identity, mesh_key=SEED_MESH_KEY, network=SEED_NETWORK)
         self._routability = Routability(cookies_secret)
         self._limiter = PrefixLimiter(
             per_second=settings.datagrams_per_prefix_s,
             private_per_second=settings.datagrams_private_s,
         )
+        self._new_senders = PrefixLimiter(
+            per_second=settings.new_senders_per_prefix_s,
+            private_per_second=settings.new_senders_private_s,
+        )
+        self._first_requests = PrefixLimiter(
+            per_second=settings.first_requests_per_prefix_s,
+            private_per_second=settings.first_requests_private_s,
+        )
+        self._replays = Replays()
         self._names = Names(self._send_resolved)
         self._socket: socket.socket | None = None
         self.seeds: set[PublicKey] = set()
         """Who is spoken to outside the mesh's seal; only they may use that seal to us."""
+        self.silence = Silence()
+        self.expelled: Container[PublicKey] = frozenset()
+        """Who is neither heard nor spoken to, though it may hold a key of the mesh."""
         self.stats = DatagramStats()
 
     async def bind(self, host: str, port: int) -> int:
@@ -122,6 +130,7 @@ class DatagramSocket:
         sock = await bind_socket(host, port, socket.SOCK_DGRAM)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, self._settings.socket_buffer_bytes)
+        allow_fragments(sock)
         self._socket = sock
         return int(sock.getsockname()[1])
 
@@ -167,7 +176,9 @@ class DatagramSocket:
         `network` is for seeds: the mesh that this answer is about.
         """
         address = send.recipient.address
-        if is_literal(address.host):
+        if send.recipient.public_key in self.expelled:
+            self.stats.expelled += 1
+        elif is_literal(address.host):
             self._send(send, network, address)
         elif not self._names.later(send, network):
             self.stats.unresolved += 1
@@ -183,18 +194,20 @@ class DatagramSocket:
 
     def _send(self, send: Send, network: NetworkId | None, address: Address) -> None:
         sock = self._socket
-        packet = self._sealed(send, network)
+        packet = self._sealed(send, network, address)
         if packet is None or sock is None:
             return
         try:
             sock.sendto(packet, to_sockaddr(address, sock.family))
             self.stats.sent += 1
+            if not self.stats.delivered:
+                self.silence.sent(trio.current_time())
         except BlockingIOError:
             self.stats.full += 1
         except (OSError, OverflowError):
             self.stats.failed += 1
 
-    def _sealed(self, send: Send, network: NetworkId | None) -> bytes | None:
+    def _sealed(self, send: Send, network: NetworkId | None, address: Address) -> bytes | None:
         """Return the packet, or None if it must not or cannot be sent."""
         now = trio.current_time()
         recipient, message = send.recipient, send.message
@@ -205,6 +218,9 @@ class DatagramSocket:
             plaintext_max = min(plaintext_max, answer_max - OVERHEAD_BYTES)
         sealer, inside = self._seal_for(recipient.public_key, network)
         pad = not returned and is_question(message)
+        if pad and not self._first_requests.allows(address.host, now):
+            self.stats.unproved += 1
+            return None
         plaintext = self._encode(
             Envelope(
                 message=message,
@@ -232,7 +248,7 @@ class DatagramSocket:
 
     def _seal_for(
         self, recipient: PublicKey, network: NetworkId | None
-    ) -> tuple[Sealer, NetworkId]:
+    ) -> tuple[Sealer | RingSealer, NetworkId]:
         if self._mesh_sealer is None:
             return self._seed_sealer, network if network is not None else NetworkId(b"")
         if recipient in self.seeds:
@@ -244,7 +260,8 @@ class DatagramSocket:
         message: Datagram | None = envelope.message
         tried = envelope
         while message is not None:
-            tried = replace(envelope, message=message)
+            if message is not envelope.message:
+                tried = replace(envelope, message=message)
             data = _encoded(tried, bytes_max, pad_to)
             if data is not None:
                 self.stats.trimmed += message is not envelope.message
@@ -269,6 +286,8 @@ class DatagramSocket:
             opened = self._open(packet, sockaddr, now)
             if opened is None:
                 continue
+            if not self.stats.delivered:
+                self.silence.heard()
             self.stats.delivered += 1
             deliver(*opened)
             if self._socket is None:
@@ -286,13 +305,20 @@ class DatagramSocket:
         if sealer is None:
             stats.stranger += 1
             return None
-        if not self._limiter.allows(from_sockaddr(sockaddr).host, now):
+        if packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES] in self.expelled:
+            stats.expelled += 1
+            return None
+        source = from_sockaddr(sockaddr)
+        if not self._affordable(sealer, packet, source.host, now):
             stats.limited += 1
             return None
         try:
-            sender, plaintext = sealer.open(packet)
+            sender, plaintext = sealer.open_mine(packet)
         except RemoteProtocolError:
             stats.unsealed += 1
+            return None
+        if not self._replays.is_new(sender, packet[NONCE_AT : NONCE_AT + NONCE_BYTES]):
+            stats.replayed += 1
             return None
         try:
             envelope = decode_datagram(plaintext)
@@ -302,7 +328,7 @@ class DatagramSocket:
         if not self._belongs(envelope.network, sealer):
             stats.foreign += 1
             return None
-        contact = Contact(sender, self._names.known_as(from_sockaddr(sockaddr)))
+        contact = Contact(sender, self._names.known_as(source))
         proved = self._routability.heard(
             contact,
             issued=envelope.issued,
@@ -312,7 +338,16 @@ class DatagramSocket:
         )
         return NetworkId(envelope.network), Received(contact, envelope.message, proved)
 
-    def _sealer_of(self, packet: bytes) -> Sealer | None:
+    def _affordable(
+        self, sealer: Sealer | RingSealer, packet: bytes, host: str, now: float
+    ) -> bool:
+        """Return whether the sender's network may cause the work that this packet does."""
+        if not self._limiter.allows(host, now):
+            return False
+        known = sealer.knows(packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES])
+        return known or self._new_senders.allows(host, now)
+
+    def _sealer_of(self, packet: bytes) -> Sealer | RingSealer | None:
         """Return whose outer MAC the packet has. The seeds' is public: only seeds may use it."""
         if self._mesh_sealer is None:
             return self._seed_sealer if self._seed_sealer.is_for_me(packet) else None
@@ -323,7 +358,7 @@ class DatagramSocket:
             return self._seed_sealer
         return None
 
-    def _belongs(self, network: bytes, sealer: Sealer) -> bool:
+    def _belongs(self, network: bytes, sealer: Sealer | RingSealer) -> bool:
         """Return whether the network id inside is what this seal must carry."""
         if self._mesh_sealer is None:
             return network != b""

@@ -4,6 +4,7 @@ import logging
 
 from meshnode import errors
 from meshnode.errors import MeshnodeError
+from meshnode.ids import NodeTag
 from meshnode.wire.limits import TEXT_CHARS_MAX
 from meshnode.wire.messages import Failure, LoadRecord
 
@@ -29,6 +30,7 @@ def failure_of(error: Exception) -> Failure:
         because=tuple(line[:TEXT_CHARS_MAX] for line in error.because[:BECAUSE_LINES_MAX]),
         try_=error.try_[:TEXT_CHARS_MAX],
         load=load if isinstance(load, LoadRecord) else None,
+        instead=None if error.instead is None else NodeTag(error.instead),
     )
 
 
@@ -36,4 +38,5 @@ def error_of(failure: Failure) -> MeshnodeError:
     """Return the error that a Failure reports, with the failing node's load attached."""
     error = errors.from_wire(failure.code, failure.message, failure.because, failure.try_)
     error.load = failure.load
+    error.instead = failure.instead
     return error

@@ -4,6 +4,7 @@ A responder sends nothing before a valid first message, so a stranger learns not
 that something lives here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshnode.errors import NotAMember, PeerUnreachable, RemoteProtocolError
@@ -30,15 +31,19 @@ class Secured:
 
 
 async def initiate(
-    transport: Transport, channel: ChannelKeys, *, expect: PublicKey | None
+    transport: Transport,
+    channel: ChannelKeys,
+    *,
+    expect: PublicKey | None,
+    psk: bytes | None = None,
 ) -> Secured:
-    """Shake hands as the side that connected.
+    """Shake hands as the side that connected, under `psk` or the channel's first offer.
 
     The peer is judged before message 3 is sent, so an impostor does not learn who we are. Raises
     PeerUnreachable if another node than `expect` answers, RemoteProtocolError if the peer closes
     or breaks the protocol, NotAMember or InviteForeign if its certificates are not good.
     """
-    psk = channel.psks()[0]
+    psk = psk or channel.offers()[0]
     handshake = Handshake(
         channel.identity,
         initiator=True,
@@ -65,8 +70,17 @@ async def initiate(
     )
 
 
-async def respond(transport: Transport, channel: ChannelKeys) -> Secured:
-    """Shake hands as the side that was connected to; raises RemoteProtocolError: close silently."""
+def _anyone(first_message: bytes) -> bool:
+    return True
+
+
+async def respond(
+    transport: Transport, channel: ChannelKeys, *, admit: Callable[[bytes], bool] = _anyone
+) -> Secured:
+    """Shake hands as the side that was connected to; raises RemoteProtocolError: close silently.
+
+    `admit` is asked about a first message that opened, before any public-key work is done for it.
+    """
     psks = channel.psks()
     handshake = Handshake(
         channel.identity,
@@ -75,7 +89,9 @@ async def respond(transport: Transport, channel: ChannelKeys) -> Secured:
         prologue=channel.prologue(),
         payload=channel.payload(),
     )
-    await _send(transport, handshake.receive(await _receive(transport)))
+    if not admit(handshake.knock(await _receive(transport))):
+        raise RemoteProtocolError("a first message too many, or one that came before")
+    await _send(transport, handshake.answer())
     handshake.receive(await _receive(transport))
     psk = psks[handshake.psk_index]
     refusal = ""

@@ -27,6 +27,10 @@ from meshnode.wire.messages import Admission, Failure, Join, Reply, Request
 
 NEXT_ADDRESS_S = 0.25
 """RFC 8305's pause before the next address is tried beside the ones under way."""
+ATTEMPT_S = 5.0
+"""One attempt at an address: TCP connect and handshake. Where every first packet may be lost (a
+quarter of them, say) one attempt in seven takes longer, so silence is tried again."""
+ROUNDS = 2
 CALL_TRIES = 2
 """Joining again after a lost answer costs the invite no further use."""
 
@@ -41,6 +45,8 @@ class _Race:
     silent: list[Address] = field(default_factory=list)
     """Connected, and closed without a word: what a sponsor does to an invite it does not know."""
     refused: MeshnodeError | None = None
+    timed_out: bool = False
+    """Some address neither answered nor refused in time."""
 
 
 async def join(
@@ -88,7 +94,31 @@ async def _join(invite: Invite, channel: ChannelKeys, name: str) -> Reply:
 
 async def _find_sponsor(invite: Invite, channel: ChannelKeys) -> tuple[Transport, Secured]:
     """Return a secured channel to the first sponsor that answers, or raise for all of them."""
-    race = _Race(trio.CancelScope())
+    race = _Race(trio.CancelScope(), timed_out=True)
+    for _ in range(ROUNDS):
+        if not race.timed_out:
+            break
+        race = await _run(_Race(trio.CancelScope()), invite, channel)
+        if race.winner is not None:
+            return race.winner
+        if race.refused is not None:
+            raise race.refused
+        if race.silent:
+            raise InviteWrong(
+                f"the sponsor at {race.silent[0]} does not know this invite",
+                because=[f"{a}: closed the connection without a word" for a in race.silent]
+                + [f"{a}: {reason}" for a, reason in race.unreachable.items()],
+                try_="ask for a new invite: meshnode invite",
+            )
+    raise JoinUnreachable(
+        "no address in the invite answered",
+        because=[f"{a}: {reason}" for a, reason in race.unreachable.items()],
+        try_="is the sponsor running and reachable from here?",
+    )
+
+
+async def _run(race: _Race, invite: Invite, channel: ChannelKeys) -> _Race:
+    """Try every address once, each a little after the one before; return what came of it."""
     try:
         with race.cancel:
             async with trio.open_nursery() as nursery:
@@ -101,22 +131,7 @@ async def _find_sponsor(invite: Invite, channel: ChannelKeys) -> tuple[Transport
         if race.winner is not None:
             race.winner[0].close()
         raise
-    if race.winner is not None:
-        return race.winner
-    if race.refused is not None:
-        raise race.refused
-    if race.silent:
-        raise InviteWrong(
-            f"the sponsor at {race.silent[0]} does not know this invite",
-            because=[f"{a}: closed the connection without a word" for a in race.silent]
-            + [f"{a}: {reason}" for a, reason in race.unreachable.items()],
-            try_="ask for a new invite: meshnode invite",
-        )
-    raise JoinUnreachable(
-        "no address in the invite answered",
-        because=[f"{a}: {reason}" for a, reason in race.unreachable.items()],
-        try_="is the sponsor running and reachable from here?",
-    )
+    return race
 
 
 async def _try_address(
@@ -125,9 +140,10 @@ async def _try_address(
     settings = NetSettings()
     transport: Transport | None = None
     secured: Secured | None = None
-    race.unreachable[address] = f"timed out after {settings.connect_timeout_s:g} s"
+    race.unreachable[address] = f"timed out after {ATTEMPT_S:g} s"
+    attempt = trio.move_on_after(ATTEMPT_S)
     try:
-        with trio.move_on_after(settings.connect_timeout_s):
+        with attempt:
             stream = await trio.open_tcp_stream(address.host, address.port)
             race.unreachable[address] = "connected, but nothing was said in time"
             transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
@@ -141,6 +157,7 @@ async def _try_address(
             race.silent.append(address)
     finally:
         failed.set()
+        race.timed_out = race.timed_out or attempt.cancelled_caught
         if transport is not None and secured is not None and race.winner is None:
             race.winner = (transport, secured)
             race.cancel.cancel()

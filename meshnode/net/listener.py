@@ -6,17 +6,16 @@ Strangers cost a bounded number of half-open handshakes for a few seconds, and h
 import errno
 import logging
 import socket
-from collections import Counter
 from dataclasses import dataclass
 
 import trio
 
 from meshnode.errors import MeshnodeError
-from meshnode.net.addresses import is_loopback
 from meshnode.net.binding import bind_both as bind_both
 from meshnode.net.binding import bind_socket
 from meshnode.net.channel import ChannelKeys
 from meshnode.net.connection import Connection, Handler
+from meshnode.net.entrance import Entrance, HalfOpen
 from meshnode.net.handshaking import Secured, respond
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
@@ -35,6 +34,8 @@ class ListenerStats:
     accepted: int = 0
     crowded: int = 0
     """Closed at once: too many half-open or established."""
+    displaced: int = 0
+    """Closed while silent, because a newcomer needed the place."""
     silent: int = 0
     """Closed without a word: no valid handshake in time."""
     turned_away: int = 0
@@ -61,7 +62,7 @@ class Listener:
         if pool is not None:
             pool.answer_with(handler)
         self._socket: trio.socket.SocketType | None = None
-        self._half_open: Counter[str] = Counter()
+        self._entrance = Entrance(settings)
         self._established = 0
         self.stats = ListenerStats()
 
@@ -107,24 +108,27 @@ class Listener:
         except OSError:  # it was gone before we looked
             sock.close()
             return
-        host = transport.address.host
-        if self._crowded(host):
+        scope = trio.CancelScope()
+        entry = self._enter(transport.address.host, scope)
+        if entry is None:
             self.stats.crowded += 1
             transport.close()
             return
-        self._half_open[host] += 1
         secured: Secured | None = None
         try:
-            with trio.move_on_after(self._settings.handshake_timeout_s):
-                secured = await respond(transport, self._channel)
+            with scope, trio.move_on_after(self._settings.handshake_timeout_s):
+                secured = await respond(
+                    transport,
+                    self._channel,
+                    admit=lambda first: self._entrance.knocked(entry, first, trio.current_time()),
+                )
         except (MeshnodeError, OSError, trio.BrokenResourceError) as error:
             _log.debug("no handshake with %s: %s", transport.address, error)
         except Exception:  # whatever a stranger sends, the listener goes on
             _log.exception("a handshake failed inside this node")
         finally:
-            self._half_open[host] -= 1
-            if not self._half_open[host]:
-                del self._half_open[host]
+            self._entrance.leave(entry)
+            self.stats.displaced += scope.cancel_called
             if secured is None:
                 self.stats.silent += 1
                 transport.close()
@@ -146,10 +150,7 @@ class Listener:
         finally:
             self._established -= 1
 
-    def _crowded(self, host: str) -> bool:
-        settings = self._settings
-        if self._established >= settings.connections_max:
-            return True
-        if self._half_open.total() >= settings.half_open_max:
-            return True
-        return self._half_open[host] >= settings.half_open_per_ip_max and not is_loopback(host)
+    def _enter(self, host: str, scope: trio.CancelScope) -> HalfOpen | None:
+        if self._established >= self._settings.connections_max:
+            return None
+        return self._entrance.enter(host, scope.cancel)

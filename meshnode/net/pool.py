@@ -4,6 +4,7 @@ Callers of one peer share one attempt to connect, and one connection. A call is 
 itself only when it surely was not carried out; anything else is the caller's decision.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import trio
@@ -15,7 +16,7 @@ from meshnode.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from meshnode.ids import Contact, NodeId, short
+from meshnode.ids import Contact, NodeId, PublicKey, short
 from meshnode.net.addresses import why
 from meshnode.net.channel import ChannelKeys
 from meshnode.net.connection import Connection, Handler, NotCarriedOut, Peer
@@ -23,6 +24,7 @@ from meshnode.net.failures import error_of
 from meshnode.net.handshaking import initiate
 from meshnode.net.settings import NetSettings
 from meshnode.net.transport import SocketTransport
+from meshnode.net.watch import Watch
 from meshnode.wire.messages import Failure, Reply, Request
 
 TRIES_MAX = 3
@@ -50,6 +52,10 @@ class ConnectionPool:
         self._nursery = nursery
         self._handler: Handler = _takes_no_calls
         self._connections: dict[NodeId, Connection] = {}
+        self._watch = Watch()
+        nursery.start_soon(self._watch.run)
+        self._running: set[Connection] = set()
+        self._revoked: Container[PublicKey] = frozenset()
         self._attempts: dict[Contact, _Attempt] = {}
 
     def __len__(self) -> int:
@@ -91,6 +97,20 @@ class ConnectionPool:
         connection = self._connections.get(node_id)
         if connection is not None:
             connection.close("the node is gone")
+
+    def expel(self, revoked: Container[PublicKey]) -> list[PublicKey]:
+        """Close every connection to a peer whose membership comes from a revoked key.
+
+        Returns whom it closed to. Those that are retired and only finish their calls end too.
+        """
+        self._revoked = revoked
+        fallen = [c for c in self._running if self._is_fallen(c)]
+        for connection in fallen:
+            connection.close("the peer is revoked")
+        return [connection.peer.public_key for connection in fallen]
+
+    def _is_fallen(self, connection: Connection) -> bool:
+        return any(key in self._revoked for key in connection.peer.line)
 
     async def carry(self, connection: Connection, handler: Handler) -> None:
         """Run a connection that a peer opened, and use it for own calls meanwhile."""
@@ -144,9 +164,13 @@ class ConnectionPool:
             await self._run(connection, self._handler)
 
     async def _run(self, connection: Connection, handler: Handler) -> None:
+        self._running.add(connection)
+        if self._is_fallen(connection):  # revoked during the last step of the handshake
+            connection.close("the peer is revoked")
         try:
-            await connection.run(handler)
+            await connection.run(handler, self._watch)
         finally:
+            self._running.discard(connection)
             if self._connections.get(connection.peer.node_id) is connection:
                 del self._connections[connection.peer.node_id]
 
@@ -172,14 +196,32 @@ class ConnectionPool:
 async def connect(contact: Contact, channel: ChannelKeys, settings: NetSettings) -> Connection:
     """Open a secured connection to a contact; `run` it next.
 
-    Raises OSError or trio.BrokenResourceError, and what `handshaking.initiate` raises. If it is
-    cancelled, nothing stays open.
+    A peer that closes without a word may know only another of the keys that this node accepts, so
+    they are tried one after the other. Raises OSError or trio.BrokenResourceError, and what
+    `handshaking.initiate` raises. If it is cancelled, nothing stays open.
     """
+    *first, last = channel.offers()
+    for psk in first:
+        try:
+            return await connect_under(psk, contact, channel, settings)
+        except (RemoteProtocolError, trio.BrokenResourceError):
+            continue
+    return await connect_under(last, contact, channel, settings)
+
+
+async def connect_under(
+    psk: bytes, contact: Contact, channel: ChannelKeys, settings: NetSettings
+) -> Connection:
+    """Open a secured connection under one psk, as `connect`."""
     address = contact.address
     stream = await trio.open_tcp_stream(address.host, address.port)
-    transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
     try:
-        secured = await initiate(transport, channel, expect=contact.public_key)
+        transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
+    except OSError:  # it was gone before we looked
+        stream.socket.close()
+        raise
+    try:
+        secured = await initiate(transport, channel, expect=contact.public_key, psk=psk)
         return Connection(transport, secured, settings)
     except BaseException:
         transport.close()

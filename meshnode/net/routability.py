@@ -7,13 +7,14 @@ than the requests it answers, or a forger could aim us at a third party (decisio
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Generic, TypeVar
 
 from meshnode.identity.sealing import COOKIE_EPOCH_S, Cookies
 from meshnode.ids import Contact
 
 CONTACTS_MAX = 4096
-"""Each of the three tables; the least recently used goes first."""
+"""The least recently used goes first."""
 PROOF_LASTS_S = 2 * COOKIE_EPOCH_S
 COOKIE_LASTS_S = COOKIE_EPOCH_S
 """A cookie is good for one to two epochs; after one it is renewed by every datagram anyway."""
@@ -26,34 +27,41 @@ class LruTable(Generic[V]):
 
     def __init__(self, size_max: int = CONTACTS_MAX) -> None:
         self._size_max = size_max
-        self._entries: OrderedDict[Contact, V] = OrderedDict()
+        self._entries: OrderedDict[tuple[bytes, str, int], V] = OrderedDict()
+        """By a plain tuple: a contact's own hash is three times as dear, and this is asked for
+        every datagram."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, contact: Contact) -> V | None:
         """Return the entry and count it as used, or None."""
-        found = self._entries.get(contact)
+        name = (contact.public_key, contact.address.host, contact.address.port)
+        found = self._entries.get(name)
         if found is not None:
-            self._entries.move_to_end(contact)
+            self._entries.move_to_end(name)
         return found
 
     def put(self, contact: Contact, value: V) -> None:
         """Enter or replace an entry."""
-        self._entries[contact] = value
-        self._entries.move_to_end(contact)
+        name = (contact.public_key, contact.address.host, contact.address.port)
+        self._entries[name] = value
+        self._entries.move_to_end(name)
         if len(self._entries) > self._size_max:
             self._entries.popitem(last=False)
 
-    def pop(self, contact: Contact) -> None:
-        """Forget an entry if there is one."""
-        self._entries.pop(contact, None)
 
+@dataclass(slots=True, eq=False)
+class _Known:
+    """One contact: what it gave us, what we gave it, and what it has proved."""
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    cookie: bytes
-    until: float
+    given: bytes = b""
+    given_until: float = 0.0
+    proved_until: float = 0.0
+    credit: int = 0
+    """How long an answer may be while nothing is proved."""
+    issued: bytes = b""
+    issued_until: float = 0.0
 
 
 class Routability:
@@ -61,44 +69,61 @@ class Routability:
 
     def __init__(self, secret: bytes) -> None:
         self._cookies = Cookies(secret)
-        self._proved: LruTable[float] = LruTable()
-        self._given: LruTable[_Given] = LruTable()
-        self._credit: LruTable[int] = LruTable()
+        self._known: LruTable[_Known] = LruTable()
 
     def heard(
         self, sender: Contact, *, issued: bytes, returned: bytes, size: int, now: float
     ) -> bool:
         """Take in an authentic datagram of `size` bytes; return whether its address is proved."""
+        known = self._entry(sender)
         if issued:
-            self._given.put(sender, _Given(issued, now + COOKIE_LASTS_S))
-        if returned and self._cookies.check(returned, sender.public_key, sender.address, now):
-            self._proved.put(sender, now + PROOF_LASTS_S)
-            self._credit.pop(sender)
+            known.given, known.given_until = issued, now + COOKIE_LASTS_S
+        if returned and self._is_ours(known, returned, sender, now):
+            known.proved_until = now + PROOF_LASTS_S
+            known.credit = 0
             return True
-        self._credit.put(sender, size)
+        known.credit = size
         return False
 
     def issue(self, recipient: Contact, now: float) -> bytes:
         """Return our cookie for a recipient."""
-        return self._cookies.issue(recipient.public_key, recipient.address, now)
+        known = self._known.get(recipient)
+        if known is None:  # nothing is kept for whom we only send to
+            return self._cookies.issue(recipient.public_key, recipient.address, now)
+        if now >= known.issued_until:
+            known.issued = self._cookies.issue(recipient.public_key, recipient.address, now)
+            known.issued_until = (now // COOKIE_EPOCH_S + 1) * COOKIE_EPOCH_S
+        return known.issued
 
     def cookie_of(self, contact: Contact, now: float) -> bytes:
         """Return the cookie that a contact gave us, or b"" if there is none that is fresh."""
-        given = self._given.get(contact)
-        return given.cookie if given is not None and now < given.until else b""
+        known = self._known.get(contact)
+        return known.given if known is not None and now < known.given_until else b""
 
     def answer_max(self, recipient: Contact, now: float) -> int | None:
         """Return how long an answer may be; None if its address is proved: as long as it likes.
 
         The credit is what the last unproved datagram was long, and it is spent once.
         """
-        until = self._proved.get(recipient)
-        if until is not None and now < until:
-            return None
-        return self._credit.get(recipient) or 0
+        known = self._known.get(recipient)
+        if known is None:
+            return 0
+        return None if now < known.proved_until else known.credit
 
     def answered(self, recipient: Contact, size: int) -> None:
         """Spend the credit of an unproved address on an answer of `size` bytes."""
-        left = self._credit.get(recipient)
-        if left is not None:
-            self._credit.put(recipient, max(0, left - size))
+        known = self._known.get(recipient)
+        if known is not None:
+            known.credit = max(0, known.credit - size)
+
+    def _entry(self, contact: Contact) -> _Known:
+        known = self._known.get(contact)
+        if known is None:
+            known = _Known()
+            self._known.put(contact, known)
+        return known
+
+    def _is_ours(self, known: _Known, returned: bytes, sender: Contact, now: float) -> bool:
+        if now < known.issued_until and compare_digest(returned, known.issued):
+            return True
+        return self._cookies.check(returned, sender.public_key, sender.address, now)

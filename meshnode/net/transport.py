@@ -4,6 +4,7 @@
 """
 
 import socket
+import sys
 from contextlib import suppress
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from meshnode.wire.tensor import Buffer
 NOTSENT_LOWAT_BYTES = 16 * KIB
 """What waits unsent in the kernel cannot be overtaken by a small call (stack.md decision 5)."""
 KEEPALIVE_S = 15
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT = 10, 23, 0
+"""From linux/in.h and linux/in6.h."""
 
 
 class Transport(Protocol):
@@ -55,11 +58,11 @@ class SocketTransport:
     """A connected TCP socket, drained without a system call in vain."""
 
     def __init__(self, sock: trio.socket.SocketType, *, unacknowledged_ms: int) -> None:
+        peer: Sockaddr = sock.getpeername()  # first: it fails if the peer is gone
         self._stream = trio.SocketStream(sock)
         self._socket = sock
         self._raw = socket.socket(fileno=sock.fileno())
         self._raw.setblocking(False)
-        peer: Sockaddr = sock.getpeername()
         self.address = from_sockaddr(peer)
         _tune(self._raw, self.address, unacknowledged_ms)
 
@@ -163,12 +166,28 @@ def _tune(sock: socket.socket, peer: Address, unacknowledged_ms: int) -> None:
     """Set what the kernel has; nothing here is needed for the protocol to work."""
     if is_literal(peer.host) and not is_private(peer.host):
         _set(sock, socket.IPPROTO_TCP, "TCP_CONGESTION", b"bbr")
+        allow_fragments(sock)
     _set(sock, socket.IPPROTO_TCP, "TCP_NODELAY", 1)
     _set(sock, socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", NOTSENT_LOWAT_BYTES)
     _set(sock, socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", unacknowledged_ms)
     _set(sock, socket.SOL_SOCKET, "SO_KEEPALIVE", 1)
     _set(sock, socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_S)
     _set(sock, socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_S // 3)
+
+
+def allow_fragments(sock: socket.socket) -> None:
+    """Let routers cut what does not fit their link, instead of dropping it in silence.
+
+    By default Linux forbids it and waits for an ICMP message that many firewalls eat: small calls
+    then pass and large ones hang. Python names these options on some systems only.
+    """
+    if sys.platform == "linux":
+        for level, option in (
+            (socket.IPPROTO_IP, IP_MTU_DISCOVER),
+            (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER),
+        ):
+            with suppress(OSError):
+                sock.setsockopt(level, option, PMTUDISC_DONT)
 
 
 def _set(sock: socket.socket, level: int, name: str, value: int | bytes) -> None:

@@ -1,9 +1,11 @@
 """The one writer of a connection: seals what the mux has queued, and sends it.
 
-While several calls are in flight they share records and system calls: whatever was queued since
-the last send goes out together. A call that is alone is sent from where it is queued, without
-waking the writer's task: that saves a task switch at each end (a tenth of a small call). Sending
-so never waits, so it cannot be cancelled half-way; what the socket does not take, the task sends.
+While several calls are in flight they share records and system calls: what is queued before the
+writer's task runs goes out together. Two things are sent from where they are queued instead,
+without waking the task: a call that is alone, which saves a task switch at each end (a tenth of a
+small call), and the first few of many, so that the peer works on them while this side goes on.
+Sending so never waits, so it cannot be cancelled half-way; what the socket does not take, the task
+sends.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,20 @@ from math import inf
 import trio
 
 from meshnode.net.transport import Transport
-from meshnode.wire.frames import RecordKey, seal_records, sealed_size
+from meshnode.wire.frames import (
+    REKEY_RECORD_BYTES,
+    RecordKey,
+    seal_records,
+    seal_rekey,
+    sealed_size,
+)
 from meshnode.wire.limits import KIB
 from meshnode.wire.mux import Mux
 
-BUFFER_BYTES_MIN = 4 * KIB
+BUFFER_BYTES_MIN = KIB
+SMALL_TOGETHER = 8
+"""Small messages in one send: of 32 calls at once each side then works on a part, in turn with the
+other; all together they would wait for one another."""
 _NOTHING = memoryview(b"")
 
 
@@ -31,27 +42,25 @@ class Writer:
         self._key = key
         self._mux = mux
         self._on_empty = on_empty
-        self._buffer = memoryview(bytearray(BUFFER_BYTES_MIN))
+        self._buffer = _NOTHING
         self._rest = _NOTHING
         self._queued = trio.Event()
-        self._parked: bool = False
+        self._sending: bool = False
+        self._rekey_due: bool = False
         self.sending_since = inf
         """When the send that waits for the peer began, in trio's time; inf if none waits."""
 
     def wake(self) -> None:
         """Something was queued, or `on_empty` should be called again."""
-        if not self._parked:
-            self._queued.set()
-            return
-        if self._mux.calls == 1 and self._mux.has_output and self._flush():
+        if not self._sending and self._flushable() and self._flush():
             self._on_empty()
-            return
-        self._parked = False
-        self._queued.set()
+        else:
+            self._queued.set()
 
     async def run(self) -> None:
         """Send until cancelled; raises OSError or a trio resource error when the stream breaks."""
         while True:
+            self._sending = True
             if len(self._rest):
                 await self._send_all(self._rest)
                 self._rest = _NOTHING
@@ -59,32 +68,52 @@ class Writer:
                 if self._mux.outbound_bytes and self._mux.calls > 1:
                     await self._wait_for_room()
                 await self._send_batch()
+            self._sending = False
             self._on_empty()
             self._queued = trio.Event()
-            self._parked = True
             await self._queued.wait()
 
+    def rekey(self) -> None:
+        """Move the key on with the next batch; a connection that sends nothing needs no new key."""
+        self._rekey_due = True
+
     def shrink(self) -> None:
-        """Give back a buffer that bulk has grown."""
-        if len(self._buffer) > BUFFER_BYTES_MIN and self._parked:
-            self._buffer = memoryview(bytearray(BUFFER_BYTES_MIN))
+        """Give the buffer back, and what the key can make again."""
+        self._key.shrink()
+        if not self._sending and not len(self._rest):
+            self._buffer = _NOTHING
+
+    def _flushable(self) -> bool:
+        """Whether what is queued is better sent now than by the task."""
+        if len(self._rest):
+            return False
+        if self._mux.calls == 1:
+            return self._mux.has_output
+        return self._mux.small_waiting >= SMALL_TOGETHER and not self._mux.outbound_bytes
 
     def _seal(self) -> memoryview:
         """Return the next batch, sealed, in the buffer."""
         batch = self._mux.next_batch()
-        size = sealed_size(batch)
+        size = sealed_size(batch) + REKEY_RECORD_BYTES
         if size > len(self._buffer):
-            self._buffer = memoryview(bytearray(max(size, 2 * len(self._buffer))))
-        return self._buffer[: seal_records(self._key, batch, self._buffer)]
+            self._buffer = memoryview(bytearray(max(size, 2 * len(self._buffer), BUFFER_BYTES_MIN)))
+        at = 0
+        if self._rekey_due:
+            self._rekey_due = False
+            at = seal_rekey(self._key, self._buffer)
+        return self._buffer[: at + seal_records(self._key, batch, self._buffer[at:])]
 
     def _flush(self) -> bool:
         """Send the next batch as far as it goes without waiting; return whether that was all."""
         data = self._seal()
         try:
-            self._rest = data[self._transport.send_now(data) :]
+            sent = self._transport.send_now(data)
         except OSError:  # the task will meet it again, and ends the connection
-            self._rest = data
-        return not (len(self._rest) or self._mux.has_output)
+            sent = 0
+        if sent < len(data):
+            self._rest = data[sent:]
+            return False
+        return not self._mux.has_output
 
     async def _wait_for_room(self) -> None:
         """Before bulk, wait until the kernel has sent nearly all it has (NOTSENT_LOWAT).

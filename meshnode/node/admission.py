@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from meshnode.errors import NotAMember, RemoteProtocolError, RoleMissing, TooLarge
-from meshnode.identity.certificates import Role, verify_chain
+from meshnode.identity.certificates import Role, names_of, verify_chain
 from meshnode.identity.invites import Invite, Ledger, encode, new_secret
 from meshnode.identity.keys import Identity
 from meshnode.identity.mesh import Mesh, admit
 from meshnode.ids import Address, Contact, short
 from meshnode.net.connection import Peer
+from meshnode.node.trust_log import TrustLog
 from meshnode.storage.state import read_secret, write_secret
 from meshnode.wire import cbor
 from meshnode.wire.limits import MIB
@@ -29,12 +30,21 @@ class Admissions:
     """The sponsor's side of joining."""
 
     def __init__(
-        self, path: Path, identity: Identity, mesh: Mesh, unix_now: Callable[[], float]
+        self,
+        path: Path,
+        identity: Identity,
+        mesh: Mesh,
+        unix_now: Callable[[], float],
+        mesh_key: Callable[[], bytes] | None = None,
+        log: TrustLog | None = None,
     ) -> None:
+        """`mesh_key` gives the mesh's key as it is now, if it may have been replaced."""
         self._path = path
         self._identity = identity
         self._mesh = mesh
         self._unix_now = unix_now
+        self._mesh_key = mesh_key
+        self._trust_log = log
         self.ledger = _read_ledger(path)
 
     def own_roles(self) -> Role:
@@ -91,10 +101,13 @@ class Admissions:
             days=CERTIFICATE_DAYS,
         )
         _log.info("admitted %s (%s)", join.name, short(peer.node_id))
+        if self._trust_log is not None:
+            given = names_of(roles)
+            self._trust_log.note("admitted", name=join.name, id=short(peer.node_id), roles=given)
         return Admitted(
             mesh_name=self._mesh.name,
             root_key=self._mesh.root_key,
-            mesh_key=self._mesh.mesh_key,
+            mesh_key=self._mesh_key() if self._mesh_key else self._mesh.mesh_key,
             chain=chain,
             members=members,
             seeds=self._mesh.seeds,

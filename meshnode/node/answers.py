@@ -18,6 +18,8 @@ from meshnode.wire.messages import (
     Join,
     ListModules,
     Predict,
+    Reconcile,
+    Reconciled,
     Reply,
     Request,
 )
@@ -34,19 +36,26 @@ class Answers:
         admissions: Admissions,
         members: Callable[[], tuple[Contact, ...]],
         hold: Callable[[Hold], Awaitable[Holding]],
+        reconcile: Callable[[Peer, Reconcile], Reconciled],
     ) -> None:
         self._local = local
         self._library = library
         self._admissions = admissions
         self._members = members
         self._hold = hold
+        self._reconcile = reconcile
 
     async def answer(self, peer: Peer, request: Request) -> Reply:
         """Answer one call from an authenticated peer, or raise MeshnodeError."""
         if isinstance(request, Join):
             return self._admissions.redeem(peer, request, self._members())
+        if isinstance(request, Reconcile):
+            return self._reconcile(peer, request)
         if peer.certificate is None:
             raise NotAMember("only a member may ask this")
+        return await self._answer_member(request)
+
+    async def _answer_member(self, request: Request) -> Reply:
         match request:
             case Predict():
                 return await self._local.serve(request)
@@ -62,4 +71,6 @@ class Answers:
                 return await self._hold(request)
             case ListModules():
                 return self._library.catalog()
+            case Join() | Reconcile():
+                pass  # answered before, as they need no membership
         raise RemoteProtocolError("not a request")

@@ -31,13 +31,13 @@ from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.listener import Listener, bind_both
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
-from meshnode.node.admission import Admissions
 from meshnode.node.announcing import Announcing
 from meshnode.node.answers import Answers
 from meshnode.node.catalog import Catalog
 from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.fetching import Fetching
+from meshnode.node.keyring_parts import Upkeep, admitting
 from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
@@ -45,10 +45,10 @@ from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.memory import recall, recall_names, remember_names
 from meshnode.node.node import Node, Parts
+from meshnode.node.pretence import Pretence
 from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
-from meshnode.node.trust import Trust
 from meshnode.node.unfit import Unfit
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
@@ -103,21 +103,29 @@ class Building:
     # ------------------------------------------------------------------ the parts, bottom up
 
     def _trust_and_admission(self) -> None:
-        self.trust = Trust(
-            self.home.trust_file,
+        self.log, self.book, self.trust, self.admissions = admitting(
+            self.home,
+            self.identity,
             self.mesh,
             accept_mesh=self.config.policy.publishers == "mesh",
-            unix_now=unix_now,
         )
-        self.admissions = Admissions(self.home.invites_file, self.identity, self.mesh, unix_now)
 
     async def _network(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
         net = NetSettings()
-        channel = MeshChannel(
-            self.identity, self.mesh, invites=self.admissions.psks, unix_now=unix_now
+        self.channel = channel = MeshChannel(
+            self.identity,
+            self.mesh,
+            invites=self.admissions.psks,
+            unix_now=unix_now,
+            keys=self.book.ring,
+            revoked=self.book.revoked,
+            judged=self.book.judged,
         )
         self.datagrams = DatagramSocket(
-            self.identity, mesh=self.mesh, settings=net, cookies_secret=self._secret(b"cookies")
+            self.identity,
+            mesh=self.book.ring,
+            settings=net,
+            cookies_secret=self._secret(b"cookies"),
         )
         self.datagrams.seeds.update(seed.public_key for seed in self.mesh.seeds)
         self.pool = ConnectionPool(channel, net, nursery)
@@ -240,7 +248,9 @@ class Building:
                 idle_s_max=config.budget.idle_ms / 1000,
             ),
             unfit=self.unfit,
-            slowdown=config.simulate.slowdown,
+            pretence=Pretence(
+                slowdown=config.simulate.slowdown, run_s=config.simulate.run_ms / 1000
+            ),
         )
         self.load = LoadReporter(
             self.meter,
@@ -250,7 +260,7 @@ class Building:
         )
 
     def _placing(self) -> None:
-        view = View(
+        self.view = View(
             own=self.contact,
             name=self.config.node.name,
             caps=self.caps,
@@ -263,7 +273,7 @@ class Building:
         self.local = Local(self.contact.node_id, self.library, self.lanes, self.load)
         self.requests = Requests(
             local=self.local,
-            view=view,
+            view=self.view,
             board=self.board,
             pool=self.pool,
             on_unreachable=self.membership.suspect,
@@ -293,12 +303,14 @@ class Building:
             announcing=self.announcing,
             spreading=Spreading(own_id, own_name, self.membership, self.pool),
         )
+        self.upkeep = Upkeep(self)
         self.answers = Answers(
             local=self.local,
             library=self.library,
             admissions=self.admissions,
             members=self._members_for_a_joiner,
             hold=self.publishing.hold,
+            reconcile=self.upkeep.reconciling.answer,
         )
 
     # ------------------------------------------------------------------ what parts tell each other
@@ -315,17 +327,19 @@ class Building:
 
     def _member_changed(self, member: Member) -> None:
         self.mesh_changed.set()
+        self.view.forget_fields()
         self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
-        if member.state is not MemberState.ALIVE:
+        if member.state is MemberState.ALIVE:
+            self.upkeep.reconciling.met(member.contact)
+        else:
             self.requests.on_doubt(member.contact.node_id)
         if member.state in (MemberState.DEAD, MemberState.LEFT):
             self.board.forget(member.contact.node_id)
             self.pool.drop(member.contact.node_id)
 
     def _members_for_a_joiner(self) -> tuple[Contact, ...]:
-        return (self.contact, *(m.contact for m in self.membership.alive()))[
-            :CONTACTS_PER_REPLY_MAX
-        ]
+        members = (self.contact, *(m.contact for m in self.membership.alive()))
+        return members[:CONTACTS_PER_REPLY_MAX]
 
     # ------------------------------------------------------------------ small things
 
@@ -364,6 +378,8 @@ class Building:
                 requests=self.requests,
                 publishing=self.publishing,
                 admissions=self.admissions,
+                upkeep=self.upkeep,
+                log=self.log,
                 started_at=self.started_at,
                 stopping=self.stopping,
                 accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),

@@ -23,6 +23,7 @@ from meshnode.batching.settings import BatchingSettings
 from meshnode.errors import DeadlineExceeded, MeshnodeError, ModuleFailed, Overloaded
 from meshnode.ids import ContentHash, RequestId
 from meshnode.node.driver import Driver
+from meshnode.node.pretence import Pretence
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Done, Worker
 from meshnode.placement.observe import LoadMeter
@@ -80,7 +81,7 @@ class LaneParts:
     meter: LoadMeter
     turns: Turns
     nursery: trio.Nursery
-    slowdown: float
+    pretence: Pretence
     note_finished: Callable[[], None]
 
 
@@ -196,14 +197,15 @@ class Lane:
         """Call something in the event loop, from the worker's thread."""
         self._worker.post(call)
 
-    def after_slowdown(self, run_us: int, call: Callable[[], None]) -> None:
+    def after_pretence(self, run_us: int, call: Callable[[], None]) -> None:
         """Call at once; later if this device is simulated to be slower than it is."""
+        extra_s = self._parts.pretence.extra_s(run_us)
 
         async def later() -> None:
-            await trio.sleep(run_us / 1e6 * (self._parts.slowdown - 1))
+            await trio.sleep(extra_s)
             call()
 
-        if self._parts.slowdown > 1:
+        if extra_s > 0:
             self._parts.nursery.start_soon(later)
         else:
             call()
@@ -302,7 +304,7 @@ class _Batch:
             _log.error("a module failed in an unexpected way", exc_info=result)
             internal = ModuleFailed(f"internal: {type(result).__name__}")
             result = RunResult([internal] * len(self._waiters), 0, 0, failed=True)
-        self._lane.after_slowdown(result.run_us, lambda: self._end(result))
+        self._lane.after_pretence(result.run_us, lambda: self._end(result))
 
     def _end(self, result: RunResult) -> None:
         took_s = trio.current_time() - self._started

@@ -13,14 +13,16 @@ from math import inf
 import trio
 
 from meshnode.batching.settings import BatchingSettings
-from meshnode.errors import CannotRunHere, NodeStopping, Overloaded, SelfTestFailed
+from meshnode.errors import CannotRunHere, ColdHere, NodeStopping, Overloaded, SelfTestFailed
 from meshnode.ids import ContentHash, short
 from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.library import Library
+from meshnode.node.pretence import REAL, Pretence
 from meshnode.node.turns import Turns
 from meshnode.node.unfit import Unfit
 from meshnode.node.worker import LANE, Worker
+from meshnode.placement.gate import ColdGate
 from meshnode.placement.observe import LoadMeter
 from meshnode.runtime.runtime import LoadedModule, Runtime
 
@@ -53,7 +55,7 @@ class Lanes:
         settings: BatchingSettings,
         budget: LanesBudget,
         unfit: Unfit,
-        slowdown: float = 1.0,
+        pretence: Pretence = REAL,
     ) -> None:
         self._meter = meter
         self._nursery = nursery
@@ -63,7 +65,7 @@ class Lanes:
             meter=meter,
             turns=Turns(budget.cores),
             nursery=nursery,
-            slowdown=slowdown,
+            pretence=pretence,
             note_finished=self._note_finished,
         )
         self._library = library
@@ -77,6 +79,7 @@ class Lanes:
         self._pinned: set[ContentHash] = set()
         self._finished = trio.Event()
         self._stopping = False
+        self._gate = ColdGate()
 
     @property
     def warm(self) -> tuple[ContentHash, ...]:
@@ -103,10 +106,14 @@ class Lanes:
         """Refuse new requests from now on; what is queued is finished."""
         self._stopping = True
 
-    async def get(self, module: ContentHash) -> tuple[Lane, int]:
+    async def get(
+        self, module: ContentHash, *, cold_refusals: int | None = None
+    ) -> tuple[Lane, int]:
         """Return the module's lane and how long opening it took (us, 0 if it was warm).
 
-        Several callers share one cold start; if it fails, each gets the reason.
+        Several callers share one cold start; if it fails, each gets the reason. A request that
+        would begin one says how often it was refused that (`cold_refusals`): raises ColdHere if
+        another module was loaded just now. None: it is not a request, and has its way.
         """
         if self._stopping:
             raise NodeStopping("this node is stopping")
@@ -118,17 +125,34 @@ class Lanes:
                 await opening.wait()
                 continue
             self._unfit.check(module, cold_from)
+            if cold_refusals is not None:
+                self._check_gate(cold_refusals, cold_from)
             self._opening[module] = trio.Event()
+            self._gate.began(cold_from)
             try:
                 lane = await self._cold_start(module)
             finally:
+                self._gate.ended()
                 self._opening.pop(module).set()
         self._open.move_to_end(module)
         return lane, 0 if cold_from is None else round((trio.current_time() - cold_from) * 1e6)
 
+    def _check_gate(self, cold_refusals: int, now: float) -> None:
+        wait_s = self._gate.refusal_s(cold_refusals, now)
+        if wait_s is not None:
+            raise ColdHere(
+                "the module is not loaded here, and another one was loaded just now",
+                try_=f"again in {wait_s:.1f} s",
+            )
+
     def pin(self, module: ContentHash) -> None:
         """Never close this module's lane to make room."""
         self._pinned.add(module)
+
+    def close(self, module: ContentHash) -> None:
+        """Let go of a module that may not run here any more; what is queued for it fails."""
+        if module in self._open:
+            self._close(module)
 
     async def close_all(self) -> None:
         """Let go of every instance and wait until it is gone; nothing may be queued any more.

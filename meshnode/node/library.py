@@ -13,7 +13,13 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from meshnode.errors import BlobNotFound, CorruptBlob, MeshnodeError, StoreError
+from meshnode.errors import (
+    BlobNotFound,
+    CorruptBlob,
+    MeshnodeError,
+    StoreError,
+    UntrustedPublisher,
+)
 from meshnode.ids import ContentHash, NodeId, PublicKey
 from meshnode.modules.layout import head_of
 from meshnode.modules.manifest import Manifest
@@ -166,6 +172,22 @@ class Library:
         for blob in blobs:
             if self._blobs.has(blob):
                 await trio.to_thread.run_sync(self._blobs.delete, blob)
+
+    async def discard_untrusted(self) -> list[ModuleInfo]:
+        """Forget, bytes and all, the modules whose publishers are trusted no more; return them."""
+        gone = [info for info in self.modules if not self._is_trusted(info)]
+        for module in [m for m, info in self._known.items() if not self._is_trusted(info)]:
+            del self._known[module]
+        for info in gone:
+            await self.discard(info)
+        return gone
+
+    def _is_trusted(self, info: ModuleInfo) -> bool:
+        try:
+            self._trust.check(info.publisher, ())
+        except UntrustedPublisher:
+            return False
+        return True
 
     # ------------------------------------------------------------------ serving
 

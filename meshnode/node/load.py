@@ -6,6 +6,8 @@ import trio
 
 from meshnode.ids import ContentHash
 from meshnode.placement.observe import LoadMeter
+from meshnode.placement.score import cold_ms
+from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.messages import LoadRecord
 
 REPORT_EVERY_S = 0.25
@@ -26,6 +28,7 @@ class LoadReporter:
         self._held = held
         self._warm = warm
         self._draining = draining
+        self._settings = PlacementSettings()
 
     def record(self) -> LoadRecord:
         """Return the load as it is now."""
@@ -35,6 +38,17 @@ class LoadReporter:
             warm=self._warm(),
             draining=self._draining(),
         )
+
+    def completion_ms(self, module: ContentHash) -> float | None:
+        """Return when a request that comes now would be done; None if it was never measured.
+
+        As every other node reckons it from this node's record: wait, one run, and the cold start.
+        """
+        first_ms = self._meter.first_ms(module)
+        if first_ms is None:
+            return None
+        cold = 0.0 if module in self._warm() else cold_ms(True, 0, self._settings)
+        return self._meter.wait_ms(trio.current_time()) + first_ms + cold
 
     async def run(self, publish: Callable[[LoadRecord], None]) -> None:
         """Hand a fresh record to membership, which gossips the latest, until cancelled."""

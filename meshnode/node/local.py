@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import trio
 
-from meshnode.errors import DeadlineExceeded, MeshnodeError
+from meshnode.errors import DeadlineExceeded, MeshnodeError, Overpriced
 from meshnode.ids import NodeId
 from meshnode.modules.schema import check_inputs
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
+from meshnode.placement.price import Price, is_overpriced
+from meshnode.placement.score import UNIT_MS
+from meshnode.placement.settings import PlacementSettings
 from meshnode.runtime.tensors import from_arrays, to_arrays
 from meshnode.wire.messages import Predict, Prediction
+from meshnode.wire.terms import NO_ALTERNATIVE
 
 
 class Local:
@@ -22,12 +26,15 @@ class Local:
         self._library = library
         self._lanes = lanes
         self._load = load
+        self._settings = PlacementSettings()
 
     async def run(self, request: Predict, deadline: float) -> Prediction:
         """Run a request here, cold start included, or raise what went wrong."""
         info = await self._library.info(request.module)
         rows = check_inputs(info.manifest, request.tensors)  # before it costs a load or a place
-        lane, cold_us = await self._lanes.get(request.module)
+        lane, cold_us = await self._lanes.get(
+            request.module, cold_refusals=request.terms.cold_refusals
+        )
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
         answer = await lane.predict(
             to_arrays(request.tensors, memoryview(body)),
@@ -46,11 +53,28 @@ class Local:
             body=out,
         )
 
+    def _correct(self, request: Predict) -> None:
+        """Raise Overpriced if the sender does clearly better with its second best.
+
+        A module that never ran here has no price: somebody has to be the first to measure it.
+        """
+        terms = request.terms
+        if terms.alternative == NO_ALTERNATIVE:
+            return
+        completion_ms = self._load.completion_ms(request.module)
+        price = Price(terms.alternative * UNIT_MS, terms.refusals)
+        if completion_ms is not None and is_overpriced(completion_ms, price, self._settings):
+            raise Overpriced(
+                f"it would take {completion_ms:.0f} ms here, "
+                f"{price.alternative_ms:.0f} ms at another node"
+            )
+
     async def serve(self, request: Predict) -> Prediction:
         """Answer a request that another node placed here: run it or refuse it, never forward."""
         deadline = trio.current_time() + request.budget_ms / 1000
         try:
             with trio.fail_at(deadline):
+                self._correct(request)
                 answer = await self.run(request, deadline)
                 return replace(answer, load=self._load.record())  # who asked learns it first
         except trio.TooSlowError as error:

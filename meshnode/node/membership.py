@@ -18,9 +18,9 @@ from meshnode.gossip.machine import (
     SwimMachine,
 )
 from meshnode.gossip.member import Member, MemberState
-from meshnode.ids import Contact, NodeId, short
+from meshnode.ids import Contact, NodeId, PublicKey, short
 from meshnode.node.driver import Driver
-from meshnode.wire.messages import LoadRecord, Received, Send
+from meshnode.wire.messages import Gossip, LoadRecord, Received, Send
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +66,13 @@ class Membership:
     def suspect(self, node_id: NodeId) -> None:
         """A call to this node found it unreachable: probe it now."""
         self._driver.handle(Suspect(node_id))
+
+    def expel(self, key: PublicKey) -> None:
+        """A member was revoked: it counts as one that said it was leaving."""
+        for member in self._machine.members():
+            if member.contact.public_key == key and member.state.present:
+                gone = member.in_state(MemberState.LEFT).claim()
+                self._driver.handle(Received(member.contact, Gossip(updates=(gone,)), proved=False))
 
     def leave(self) -> None:
         """Tell everyone we are going."""

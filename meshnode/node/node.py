@@ -20,6 +20,7 @@ from meshnode.node import report
 from meshnode.node.admission import Admissions
 from meshnode.node.catalog import Catalog, publisher_name
 from meshnode.node.directory import Directory
+from meshnode.node.keyring_parts import Upkeep
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library, ModuleInfo
 from meshnode.node.load import LoadReporter
@@ -27,6 +28,7 @@ from meshnode.node.membership import Membership
 from meshnode.node.publishing import Publishing
 from meshnode.node.requests import Requests, new_request_id
 from meshnode.node.trust import Trust
+from meshnode.node.trust_log import TrustLog
 from meshnode.placement.board import Scoreboard
 from meshnode.wire.messages import Body, Predict, Prediction, TensorHeader
 
@@ -69,6 +71,8 @@ class Parts:
     requests: Requests
     publishing: Publishing
     admissions: Admissions
+    upkeep: Upkeep
+    log: TrustLog
     started_at: float
     stopping: trio.Event
     accelerators: Callable[[], list[str]]
@@ -128,7 +132,7 @@ class Node:
             tensors=headers,
             body=body,
         )
-        placed = await self.parts.requests.place(request, info.manifest)
+        placed = await self.parts.requests.place(request, info.manifest, explain=explain)
         return Outcome(
             prediction=placed.prediction,
             name=info.manifest.name,
@@ -181,6 +185,7 @@ class Node:
             "modules": {"held": len(parts.library.modules), "warm": len(parts.lanes.warm)},
             "memory_bytes": parts.lanes.memory_bytes,
             "simulated_slowdown": parts.config.simulate.slowdown,
+            "simulated_run_ms": parts.config.simulate.run_ms,
             "load": report.load(parts.load.record()),
             "stopping": parts.stopping.is_set(),
         }
@@ -233,6 +238,27 @@ class Node:
             raise UsageError(f"not a publisher key: {error}") from error
         self.parts.trust.add(publisher, name)
         return {"name": name, "key": to_text(publisher), "short": short(publisher)}
+
+    def trust_log(self) -> dict[str, Any]:
+        """Return who was admitted, trusted and revoked here, and whether that was changed since."""
+        return self.parts.log.facts()
+
+    def revocations(self) -> list[dict[str, Any]]:
+        """Return who is expelled from the mesh, why, when and by whom."""
+        return self.parts.upkeep.revoking.listed()
+
+    async def revoke(self, who: str, reason: str, rotate: bool) -> dict[str, Any]:
+        """Expel a device, tell everybody, and begin to replace the mesh's key."""
+        return await self.parts.upkeep.revoking.revoke(who, reason, rotate=rotate)
+
+    def rotate(self, force: bool, wait_s: int, keep_s: int) -> dict[str, Any]:
+        """Begin to replace the mesh's key, or go on with it; see `Rotation.start`."""
+        self.parts.upkeep.rotation.start(force=force, wait_s=wait_s, keep_s=keep_s)
+        return self.rotation()
+
+    def rotation(self) -> dict[str, Any]:
+        """Return how far the mesh's newest key is."""
+        return self.parts.upkeep.rotation.progress()
 
     async def drain(self, grace_s: float) -> None:
         """Take no new work, say so, and wait until what is queued is done, at most `grace_s`."""

@@ -24,17 +24,17 @@ from meshnode.errors import (
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
+from meshnode.node.course import Course
 from meshnode.node.local import Local
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
+from meshnode.placement.field import Pick
 from meshnode.wire.messages import LoadRecord, Predict, Prediction
 
 _log = logging.getLogger(__name__)
 LATE_S = 1.0
 """A connection's own limit lies so far behind the deadline, which is kept by `place`."""
-ATTEMPTS_MAX = 5
-"""A request meets this many nodes at most; each failure excludes its node for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class Placed:
     prediction: Prediction
     attempts: list[Attempt] = field(default_factory=list)
     decision: Decision | None = None
+    """Made only where it was asked for, or where a failure or a refusal needed it."""
 
 
 class Requests:
@@ -88,7 +89,7 @@ class Requests:
         self._on_load = on_load
         self._waits: dict[NodeId, set[_Wait]] = {}
 
-    async def place(self, request: Predict, manifest: Manifest) -> Placed:
+    async def place(self, request: Predict, manifest: Manifest, *, explain: bool = False) -> Placed:
         """Answer a request at the best node within its budget, or raise MeshnodeError.
 
         The best node first; if it is lost or refuses, the next best of a fresh look. A failure of
@@ -97,7 +98,7 @@ class Requests:
         attempts: list[Attempt] = []
         try:
             with trio.fail_after(request.budget_ms / 1000):
-                return await self._place(request, manifest, attempts)
+                return await self._place(request, manifest, attempts, explain=explain)
         except trio.TooSlowError as error:
             raise DeadlineExceeded(
                 f"no answer within {request.budget_ms} ms", because=[_line(a) for a in attempts]
@@ -109,22 +110,30 @@ class Requests:
         """Rank every live candidate by predicted completion; see placement.choose."""
         return self._view.decide(module, manifest, payload=payload, source=source)
 
-    async def _place(self, request: Predict, manifest: Manifest, attempts: list[Attempt]) -> Placed:
+    async def _place(
+        self, request: Predict, manifest: Manifest, attempts: list[Attempt], *, explain: bool
+    ) -> Placed:
+        await trio.lowlevel.checkpoint_if_cancelled()  # whose deadline would be minus infinity
         deadline = trio.current_effective_deadline()
-        payload = sum(t.size for t in request.tensors)
-        tried: set[NodeId] = set()
+        course = Course()
         last: MeshnodeError | None = None
         while True:
-            decision = self._view.decide(
-                request.module, manifest, payload=payload, source=request.source, without=tried
-            )
-            if not decision.ranked or len(attempts) == ATTEMPTS_MAX:
-                raise _nobody(decision, attempts, last)
-            best = decision.ranked[0]
-            others = partial(self._others, request, manifest, {*tried, _id(best)})
+            decision = None
+            quick = None if explain or not course.untouched else self._quick(request, manifest)
+            if quick is not None:
+                best, second_ms = quick.best, quick.second_ms
+            else:
+                decision = self._decide(request, manifest, course.avoided)
+                if not decision.ranked and course.insist():
+                    continue
+                if not decision.ranked or course.is_over:
+                    raise _nobody(decision, attempts, last)
+                best, second_ms = course.next(decision)
+            offered = replace(request, terms=course.terms(second_ms))
+            others = partial(self._others, request, manifest, {*course.avoided, best.node_id})
             started = trio.current_time()
             try:
-                prediction = await self._run_at(best, request, deadline, others)
+                prediction = await self._run_at(best, offered, deadline, others)
             except trio.Cancelled:
                 attempts.append(_attempt(best, started, "no answer yet"))
                 raise
@@ -134,10 +143,26 @@ class Requests:
                 if not error.retry_elsewhere:
                     raise
                 last = error
-                tried.add(best.candidate.contact.node_id)
+                course.failed(best.node_id, error)
                 continue
             attempts.append(_attempt(best, started, "ok"))
             return Placed(prediction, attempts, decision)
+
+    def _quick(self, request: Predict, manifest: Manifest) -> Pick | None:
+        payload = sum(t.size for t in request.tensors)
+        return self._view.pick(request.module, manifest, payload=payload, source=request.source)
+
+    def _decide(
+        self, request: Predict, manifest: Manifest, without: set[NodeId], *, suspects: bool = True
+    ) -> Decision:
+        return self._view.decide(
+            request.module,
+            manifest,
+            payload=sum(t.size for t in request.tensors),
+            source=request.source,
+            without=without,
+            suspects=suspects,
+        )
 
     async def _run_at(
         self, scored: Scored, request: Predict, deadline: float, others: Callable[[], bool]
@@ -199,16 +224,7 @@ class Requests:
 
     def _others(self, request: Predict, manifest: Manifest, without: set[NodeId]) -> bool:
         """Return whether anybody else could run a request now."""
-        payload = sum(t.size for t in request.tensors)
-        decision = self._view.decide(
-            request.module,
-            manifest,
-            payload=payload,
-            source=request.source,
-            without=without,
-            suspects=False,
-        )
-        return bool(decision.ranked)
+        return bool(self._decide(request, manifest, without, suspects=False).ranked)
 
     def _note_failure(self, scored: Scored, error: MeshnodeError) -> None:
         node_id = scored.candidate.contact.node_id

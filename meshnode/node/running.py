@@ -43,6 +43,7 @@ class Running:
         deliver = deliver_safely(self._deliver)
         nursery.start_soon(self._parts.datagrams.run, deliver)
         nursery.start_soon(self._parts.listener.run)
+        self._parts.upkeep.start(nursery)
         nursery.start_soon(self._parts.membership.run)
         nursery.start_soon(self._parts.directory.run)
         nursery.start_soon(self._parts.announcing.run)
@@ -70,6 +71,10 @@ class Running:
 
     def _deliver(self, received: Received) -> None:
         """Give a datagram to the machine whose language it speaks; a seed speaks only the DHT's."""
+        heard = self._parts.upkeep.expelled.without_expelled(received)
+        if heard is None:
+            return
+        received = heard
         if isinstance(received.message, Ping | Ack | PingRequest | Gossip):
             if received.sender.public_key not in self._parts.datagrams.seeds:
                 self._parts.membership.receive(received)
@@ -83,14 +88,16 @@ class Running:
 
     def _known_contacts(self) -> list[Contact]:
         known = dict.fromkeys((*self._parts.directory.contacts(), *self._parts.saved.contacts))
-        seeds = self._parts.datagrams.seeds
+        nobody = self._parts.datagrams.seeds | self._parts.book.expelled
         own = self._parts.contact.public_key
-        return [c for c in known if c.public_key not in seeds and c.public_key != own]
+        return [c for c in known if c.public_key not in nobody and c.public_key != own]
 
     async def _keep_bootstrapped(self) -> None:
         """Ask the peer cache and every seed, now and again, so that two half-meshes heal."""
         while True:
-            contacts = tuple(c for c in self._parts.saved.contacts if c != self._parts.contact)
+            nobody = self._parts.book.expelled | {self._parts.contact.public_key}
+            saved = self._parts.saved.contacts
+            contacts = tuple(c for c in saved if c.public_key not in nobody)
             self._parts.directory.join((*self._parts.mesh.seeds, *contacts))
             self._parts.membership.join(contacts)
             await trio.sleep(BOOTSTRAP_EVERY_S)
@@ -123,7 +130,9 @@ class Running:
 
         A disk that is full, or gone, must not end a node that serves.
         """
-        alive = [m.contact for m in self._parts.membership.members()]
+        expelled = self._parts.book.expelled
+        members = self._parts.membership.members()
+        alive = [m.contact for m in members if m.contact.public_key not in expelled]
         known = tuple(dict.fromkeys((*alive, *self._known_contacts())))
         latest = {c.public_key: c for c in reversed(known)}
         state = Remembered(

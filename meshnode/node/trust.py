@@ -6,7 +6,7 @@ the module, so a node learns of a new publisher the moment it meets its first mo
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from meshnode.errors import NotAMember, RemoteProtocolError, StoreError, Untrust
 from meshnode.identity.certificates import Role, verify_chain
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import PublicKey, short, to_text
+from meshnode.node.trust_log import TrustLog
 from meshnode.storage.state import read_state, write_state
 
 _log = logging.getLogger(__name__)
@@ -34,12 +35,22 @@ class Trust:
     """The publishers this node trusts."""
 
     def __init__(
-        self, path: Path, mesh: Mesh, *, accept_mesh: bool, unix_now: Callable[[], float]
+        self,
+        path: Path,
+        mesh: Mesh,
+        *,
+        accept_mesh: bool,
+        unix_now: Callable[[], float],
+        revoked: Callable[[], Container[PublicKey]] = frozenset,
+        log: TrustLog | None = None,
     ) -> None:
+        """`revoked` gives the keys that are expelled from the mesh, and the chains below them."""
         self._path = path
         self._mesh = mesh
         self._accept_mesh = accept_mesh
         self._unix_now = unix_now
+        self._revoked = revoked
+        self._trust_log = log
         self._listed: dict[PublicKey, str] = {}
         self._chains: dict[PublicKey, tuple[bytes, ...]] = {}
         self._load()
@@ -49,6 +60,12 @@ class Trust:
 
         `chain` is what came along with the module; a valid one is remembered.
         """
+        revoked = self._revoked()
+        if publisher in revoked:
+            raise UntrustedPublisher(
+                f"publisher {short(publisher)} is not trusted here",
+                because=["an admin of the mesh has revoked it"],
+            )
         if publisher in self._listed:
             return Publisher(publisher, self._listed[publisher], "listed")
         known = tuple(chain) or self._chains.get(publisher, ())
@@ -60,6 +77,7 @@ class Trust:
                     root_key=self._mesh.root_key,
                     network=self._mesh.network,
                     now_unix=self._unix_now(),
+                    revoked=revoked,
                 )
                 if leaf.subject == publisher and leaf.roles & Role.PUBLISH:
                     self._remember(publisher, known)
@@ -81,10 +99,14 @@ class Trust:
         """Trust a publisher by hand, from now on and after a restart."""
         self._listed[publisher] = name
         self._save()
+        if self._trust_log is not None:
+            self._trust_log.note("trusted", name=name, key=short(publisher))
 
     def add_chain(self, publisher: PublicKey, chain: tuple[bytes, ...]) -> None:
         """Remember a publisher's certificate chain that this node issued itself."""
         self._remember(publisher, chain)
+        if self._trust_log is not None:
+            self._trust_log.note("certified", publisher=short(publisher))
 
     def publishers(self) -> list[Publisher]:
         """Return every publisher known to be trusted."""

@@ -182,6 +182,10 @@ class Scoreboard:
         """Return what is known of a node, or None; to be read only."""
         return self._standings.get(tag)
 
+    def known(self, tag: NodeTag) -> Standing:
+        """Return what is known of a node, from now on too; to be read only."""
+        return self._standing(tag)
+
     def bias_ms(self, node: NodeId, now: float) -> float:
         """Return how much longer than promised a node takes, as learned; may be negative."""
         standing = self._standings.get(tag_of(node))

@@ -12,7 +12,7 @@ from statistics import median
 from typing import TypeAlias
 
 from meshnode.caps import Caps, lacking
-from meshnode.ids import ContentHash, NodeTag, tag_of
+from meshnode.ids import ContentHash, NodeId, NodeTag, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms, wait_ms
@@ -25,6 +25,11 @@ class Scored:
 
     candidate: Candidate
     score: Score
+
+    @property
+    def node_id(self) -> NodeId:
+        """Whose prediction it is."""
+        return self.candidate.contact.node_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def choose(
     fetch (0: not known). Equal scores keep the given order, the own node before others.
     """
     fit, excluded = _filtered(candidates, required, board, now)
-    view = _View(board, tag_of(module), payload_bytes, module_bytes, source, now)
+    view = Weighing(board, tag_of(module), payload_bytes, module_bytes, source, now)
     view.learn_runs(fit)
     ranked = [Scored(c, view.score(c, standing)) for c, standing in fit]
     ranked.sort(key=lambda s: (s.score.total_ms, not s.candidate.is_self))
@@ -73,7 +78,7 @@ def _filtered(
     excluded: list[tuple[Candidate, str]] = []
     needed = int(required)  # flag arithmetic on enums is slow, and this runs for everybody
     for c in candidates:
-        if reason := _unfit(c, needed, board.settings.record_age_s_max):
+        if reason := unfitness(c, needed, board.settings.record_age_s_max):
             excluded.append((c, reason))
             continue
         standing = board.standing(tag_of(c.contact.node_id))
@@ -92,7 +97,7 @@ def _filtered(
     return fit, excluded
 
 
-def _unfit(c: Candidate, needed: int, record_age_s_max: float) -> str:
+def unfitness(c: Candidate, needed: int, record_age_s_max: float) -> str:
     """Return the first reason why a candidate cannot be used at all, or an empty string."""
     load = c.load
     if load is not None and load.draining:
@@ -122,7 +127,7 @@ def _never_more_than_half(
     return [f for _, f, _ in failed[avoided_max:]], avoided
 
 
-class _View:
+class Weighing:
     """What all scores of one decision have in common."""
 
     __slots__ = (
@@ -180,7 +185,7 @@ class _View:
         known = _module_load(load, self._module)
         warm = known is not None and known.warm
         measured = known is not None and known.first > 0
-        run = known.first * UNIT_MS if known is not None and measured else self._estimated_ms(load)
+        run = known.first * UNIT_MS if known is not None and measured else self.estimated_ms(load)
         if c.is_self:
             network, transfer = 0.0, 0.0
         else:
@@ -214,7 +219,8 @@ class _View:
         expected = wait_ms(wait, mean, sigma, c.load_age_s * 1000, self._settings)
         return corrected_ms(expected, unseen_ms, open_ms, self._settings)
 
-    def _estimated_ms(self, load: LoadRecord) -> float:
+    def estimated_ms(self, load: LoadRecord) -> float:
+        """Return s1 at a node that never measured it, from its speed."""
         if self._per_speed is not None:
             return self._per_speed * max(1.0, load.speed)
         if load.speed <= 0:

@@ -29,6 +29,43 @@ class PlacementSettings:
     """How fast it is forgotten while nobody is sent there; else one bad answer would shun a node
     for ever, as no better answer could follow."""
 
+    refusals_max: int = 2
+    """A request is refused on its price this often at most; the next server takes it."""
+
+    refusal_margin_ms: float = 2.0
+    """An alternative must be better by this much: a refusal costs its sender a decision."""
+
+    cold_pause_s: float = 2.0
+    """A node begins to load at most one module in this time."""
+
+    cold_refusals_max: int = 4
+    """A request that met so many closed gates is let through the next one."""
+
+    idle_calls_max: int = 3
+    """Neighbours that a dry node asks in one round, one after the other."""
+
+    idle_gain_ms: float = 20.0
+    """A neighbour is asked only if its work is believed to be so much later than here."""
+
+    idle_pause_s_min: float = 0.010
+    idle_pause_s_max: float = 1.0
+    """Between the rounds of a node that stays dry: doubled from the first to the last."""
+
+    release_gain_ms: float = 2.0
+    """A waiting request is given to a caller if it gains at least this much."""
+
+    overdue_ms: float = 40.0
+    """An answer this late over its promise is asked after; doubled with each further promise."""
+
+    broken_max: int = 2
+    """A node that lives and breaks so many promises for one request is avoided."""
+
+    ping_slack_ms: float = 10.0
+    """A pinged node has failed after two round trips and this: a busy event loop is not death."""
+
+    admission_share: float = 0.9
+    """A request is refused at the door when the best prediction exceeds this share of its time."""
+
     record_age_s_max: float = 4.0
     """A node not heard for max(3 s, 4 gossip periods) is not used."""
 

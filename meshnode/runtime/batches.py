@@ -105,7 +105,7 @@ class Batches:
         self._call = call
         self._names = names
         self._run_ms = run_ms
-        self._pace = Pace()
+        self.pace = Pace()
         self.rows_max: int | None = None
         """Rows that fit a call; None while none was too large."""
         self._fitted = 0
@@ -154,7 +154,7 @@ class Batches:
                 continue
             rows = sum(item.rows for item in group)
             # A lone request is nobody's danger; cut short, it might lose what its guest remembers.
-            leash_ms = self._pace.leash_ms(rows, self._run_ms) if len(items) > 1 else self._run_ms
+            leash_ms = self.pace.leash_ms(rows, self._run_ms) if len(items) > 1 else self._run_ms
             try:
                 answers = self._together(group, leash_ms)
             except MeshnodeError as error:
@@ -187,7 +187,7 @@ class Batches:
         except MeshnodeError as error:
             self.failed = True
             return error
-        self._pace.learn(rows, perf_counter() - started)
+        self.pace.learn(rows, perf_counter() - started)
         return answer
 
     def _together(self, items: Sequence[Item], limit_ms: int) -> list[dict[str, np.ndarray]]:
@@ -203,7 +203,7 @@ class Batches:
             ends = np.cumsum([item.rows for item in items])[:-1]
             parts = {name: np.split(array, ends) for name, array in whole.items()}
             answers = [{name: parts[name][i] for name in parts} for i in range(len(items))]
-        self._pace.learn(rows, perf_counter() - started)
+        self.pace.learn(rows, perf_counter() - started)
         return answers
 
     def _note_size(self, items: Sequence[Item], too_large: int | None) -> None:

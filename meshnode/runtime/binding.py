@@ -27,6 +27,9 @@ HostCall = Callable[..., int | None]
 """Takes the guest's memory (None if it has none yet) and the arguments: i32 and i64 as unsigned
 numbers, f32 and f64 as floats."""
 ImportKey = tuple[str, str]
+Prepared = Callable[[int | None], int]
+"""A call with its arguments, to be made as often as one likes: takes the ticks after which it is
+stopped, or None if the tick is the same as at the instance's last call. Raises GuestTrap."""
 I32, I64, F32, F64 = NUMBERS
 """The bytes that stand for value types in a `Signature`."""
 INTEGERS = (I32, I64)
@@ -75,6 +78,10 @@ class Instance(Protocol):
 
     def call(self, name: str, *args: int, ticks: int) -> int:
         """Call an exported function of integers; 0 if it returns nothing. Raises GuestTrap."""
+        ...
+
+    def prepare(self, name: str, *args: int) -> Prepared:
+        """Return the call of an exported function of integers."""
         ...
 
     def was_refused_memory(self) -> bool:

@@ -1,35 +1,29 @@
-"""Carries arrays into a guest and answers out of it: one class for each of the two ABIs.
+"""Carries arrays into a guest and answers out of it, by tensor records: `infer`.
 
-The host needs room in the guest's memory. A guest that exports `alloc` gives it; in any other the
-host grows the memory by pages of its own. The room is kept between calls and only ever grows, by
-doubling, so that 10^5 calls leave the memory as large as the first ones made it.
+What is the same each time a request of certain shapes comes is made once: where everything lies in
+the guest's memory, the records that say so, and the call. `seed_calls.py` does it for `predict`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from meshnode.errors import MeshnodeError, ModuleFailed, OutputLimit
+from meshnode.errors import ModuleFailed
 from meshnode.modules.manifest import ITEM_BYTES, Manifest, TensorSpec, describe
-from meshnode.runtime.abi import (
-    PAGE_BYTES,
-    RECORD,
-    SEED_TOO_SMALL,
-    TENSOR_TYPES,
-    TYPE_DTYPES,
-    Errno,
-)
-from meshnode.runtime.binding import NoMemory
+from meshnode.runtime.abi import RECORD, TENSOR_TYPES, TYPE_DTYPES, Errno
+from meshnode.runtime.arena import Arena, aligned, too_much
 from meshnode.runtime.records import Record
 from meshnode.runtime.sandbox import Sandbox
+from meshnode.runtime.tensors import Arrays
 from meshnode.wire.arrays import holdable
 from meshnode.wire.limits import KIB, RANK_MAX
 
-ALIGN = 64
-"""A cache line: no kernel of onnxruntime or SIMD loop wants more."""
+Ready: TypeAlias = Callable[[Arrays], dict[str, np.ndarray] | None]
+"""Answers requests of certain dtypes and shapes, once more; None if it is of no use any more, and
+then the guest was not called. Raises as `Abi.run` does."""
 PREPARED_MAX = 32
 """Combinations of input shapes for which a call stays prepared; then it begins anew."""
 _UNKNOWN_BYTES = 4 * KIB
@@ -43,116 +37,9 @@ class Abi(Protocol):
         """Return the outputs in the manifest's order; `rows` is the size of the batch axis."""
         ...
 
-
-class Arena:
-    """The host's room in the guest's memory."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._pointer = 0
-        self._size = 0
-        self.start = 0
-        """Where the room begins, aligned."""
-
-    def reserve(self, size: int) -> int:
-        """Return the aligned address of at least this many bytes, or raise MemoryLimit."""
-        size += ALIGN
-        if size > self._size:
-            wanted = max(size, 2 * self._size, PAGE_BYTES)
-            try:
-                self._take(wanted)
-            except MeshnodeError:
-                if wanted == size:
-                    raise
-                self._take(size)  # doubling was too much, the request itself may fit
-            self.start = _aligned(self._pointer)
-        return self.start
-
-    def _take(self, size: int) -> None:
-        pages = -(-size // PAGE_BYTES)
-        if self._sandbox.has("alloc"):
-            pointer = self._sandbox.call("alloc", size) & 0xFFFF_FFFF
-            if not pointer or self._sandbox.memory.slice(pointer, size) is None:
-                raise self._sandbox.no_memory(size)
-            self._pointer, self._size = pointer, size
-            return
-        memory = self._sandbox.memory
-        # The room at the end of memory can be extended where it lies.
-        at_end = self._size and self._pointer + self._size == memory.size
-        more = pages - self._size // PAGE_BYTES if at_end else pages
-        try:
-            start = memory.grow(more)
-        except NoMemory as error:
-            raise self._sandbox.no_memory(size) from error
-        self._pointer = self._pointer if at_end else start
-        self._size = pages * PAGE_BYTES
-
-
-class SeedAbi:
-    """`predict(in, in_len, out, out_len)`: one float32 array in, one out, lengths in elements.
-
-    The guest does not say how much it wrote, so the output's shape must follow from the manifest
-    and the input: the n-th open size of the output is the n-th open size of the input.
-    """
-
-    def __init__(self, sandbox: Sandbox, manifest: Manifest) -> None:
-        self._sandbox = sandbox
-        self._arena = Arena(sandbox)
-        self._input, self._output = manifest.inputs[0], manifest.outputs[0]
-        self._prepared: dict[tuple[int, ...], _PreparedSeed] = {}
-
-    def run(self, inputs: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
-        """See `Abi`."""
-        array = inputs[0]
-        prepared = self._prepared.get(array.shape)
-        if prepared is None or prepared.start != self._arena.start:
-            shape = _seed_shape(self._input, self._output, array.shape)
-            prepared = self._prepare(array, shape, prod(shape))
-        status = self._call(prepared, array)
-        most = self._sandbox.limits.output_bytes // 4
-        if status == SEED_TOO_SMALL and prepared.args[3] < most:
-            prepared = self._prepare(array, prepared.output.shape, most)
-            status = self._call(prepared, array)
-        if status:
-            raise self._sandbox.failure("predict", status)
-        return [prepared.output.copy()]
-
-    def _prepare(
-        self, array: np.ndarray, shape: tuple[int, ...], out_elements: int
-    ) -> "_PreparedSeed":
-        size = 4 * prod(shape)
-        if size > self._sandbox.limits.output_bytes or not holdable(shape, 4):
-            raise _too_much(size, self._sandbox)
-        start = self._arena.reserve(_aligned(array.nbytes) + 4 * out_elements)
-        out = start + _aligned(array.nbytes)
-        memory = self._sandbox.memory
-        source, answer = memory.slice(start, array.nbytes), memory.slice(out, size)
-        assert source is not None, "the host has reserved this"
-        assert answer is not None, "the host has reserved this"
-        if len(self._prepared) >= PREPARED_MAX:
-            self._prepared.clear()
-        made = self._prepared[array.shape] = _PreparedSeed(
-            start=start,
-            input=source.view(np.float32).reshape(array.shape),
-            output=answer.view(np.float32).reshape(shape),
-            args=(start, array.size, out, out_elements),
-        )
-        return made
-
-    def _call(self, prepared: "_PreparedSeed", array: np.ndarray) -> int:
-        prepared.input[...] = array
-        return self._sandbox.call("predict", *prepared.args)
-
-
-@dataclass(slots=True)
-class _PreparedSeed:
-    """A call with an input of a certain shape."""
-
-    start: int
-    """Where the arena was when this was made."""
-    input: np.ndarray
-    output: np.ndarray
-    args: tuple[int, int, int, int]
+    def ready(self, inputs: Sequence[np.ndarray], rows: int) -> Ready | None:
+        """Return a quick way for requests like this, which was just answered; None if none is."""
+        ...
 
 
 @dataclass(slots=True)
@@ -169,7 +56,7 @@ class _Prepared:
     records_out: memoryview
     room: list[int]
     """Bytes for each output."""
-    args: tuple[int, int, int, int]
+    call: Callable[[], int]
     answered: bytes = b""
     """What stood where the head is when the call had returned the last time."""
     answers: list[np.ndarray] = field(default_factory=list)
@@ -190,6 +77,7 @@ class InferAbi:
     def __init__(self, sandbox: Sandbox, manifest: Manifest) -> None:
         self._sandbox = sandbox
         self._arena = Arena(sandbox)
+        self._inputs = [spec.name for spec in manifest.inputs]
         self._outputs = manifest.outputs
         self._seen = [0] * len(manifest.outputs)
         """Bytes a row of each output was seen to take at most."""
@@ -197,31 +85,72 @@ class InferAbi:
 
     def run(self, inputs: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
         """See `Abi`."""
-        if len(inputs) == 1:
-            key: tuple[object, ...] = (rows, inputs[0].dtype, inputs[0].shape)
-        else:
-            key = (rows, *[(a.dtype, a.shape) for a in inputs])
+        key = _key(inputs, rows)
         prepared = self._prepared.get(key)
         if prepared is None or prepared.start != self._arena.start:
             room = [self._guess(i, rows) for i in range(len(self._outputs))]
             prepared = self._prepare(key, inputs, room)
-        status = self._call(prepared, inputs)
+        return self._finish(prepared, self._call(prepared, inputs), inputs, rows)
+
+    def ready(self, inputs: Sequence[np.ndarray], rows: int) -> Ready | None:
+        """See `Abi`."""
+        prepared = self._prepared.get(_key(inputs, rows))
+        if prepared is None:
+            return None
+        if len(inputs) == len(self._outputs) == 1:
+            return self._ready_one(prepared, rows)
+        arena, start, names = self._arena, prepared.start, self._inputs
+        outputs = [spec.name for spec in self._outputs]
+
+        def again(arrays: Arrays) -> dict[str, np.ndarray] | None:
+            if arena.start != start:
+                return None
+            inputs = [*map(arrays.__getitem__, names)]
+            answers = self._finish(prepared, self._call(prepared, inputs), inputs, rows)
+            return dict(zip(outputs, answers, strict=True))
+
+        return again
+
+    def _ready_one(self, prepared: _Prepared, rows: int) -> Ready:
+        """Return what `ready` does for one input and one output, as most modules have."""
+        arena, start, call = self._arena, prepared.start, prepared.call
+        head, head_to, (target,) = prepared.head, prepared.head_to, prepared.inputs_to
+        (given,), (spec,) = self._inputs, self._outputs
+        answered = spec.name
+
+        def again(arrays: Arrays) -> dict[str, np.ndarray] | None:
+            if arena.start != start:
+                return None
+            array = arrays[given]
+            head_to[:] = head
+            target[...] = array
+            status = call()
+            if status or prepared.dims_apart or head_to.tobytes() != prepared.answered:
+                return {answered: self._finish(prepared, status, [array], rows)[0]}
+            return {answered: prepared.answers[0].copy()}
+
+        return again
+
+    def _call(self, prepared: _Prepared, inputs: Sequence[np.ndarray]) -> int:
+        prepared.head_to[:] = prepared.head
+        for target, array in zip(prepared.inputs_to, inputs, strict=True):
+            target[...] = array
+        return prepared.call()
+
+    def _finish(
+        self, prepared: _Prepared, status: int, inputs: Sequence[np.ndarray], rows: int
+    ) -> list[np.ndarray]:
+        """Return the outputs of a call that has been made, or raise what its status means."""
         if status:
-            prepared, status = self._call_with_room(key, prepared, inputs, status)
+            prepared, status = self._call_with_room(prepared, inputs, rows, status)
             if status:
                 raise self._sandbox.failure("infer", status)
         if not prepared.answers_as_before():
             self._look(prepared, rows)
         return [view.copy() for view in prepared.answers]
 
-    def _call(self, prepared: _Prepared, inputs: Sequence[np.ndarray]) -> int:
-        prepared.head_to[:] = prepared.head
-        for i, target in enumerate(prepared.inputs_to):
-            target[...] = inputs[i]
-        return self._sandbox.call("infer", *prepared.args)
-
     def _call_with_room(
-        self, key: object, prepared: _Prepared, inputs: Sequence[np.ndarray], status: int
+        self, prepared: _Prepared, inputs: Sequence[np.ndarray], rows: int, status: int
     ) -> tuple[_Prepared, int]:
         """Call once more with as much room as the guest wants, if that is what is wrong."""
         if status != Errno.TOO_LARGE:
@@ -229,10 +158,10 @@ class InferAbi:
         records = RECORD.iter_unpack(prepared.records_out)
         needed = [max(had, r[4]) for had, r in zip(prepared.room, records, strict=True)]
         if sum(needed) > self._sandbox.limits.output_bytes:
-            raise _too_much(sum(needed), self._sandbox)
+            raise too_much(sum(needed), self._sandbox)
         if needed == prepared.room:
             return prepared, status
-        roomy = self._prepare(key, inputs, needed)
+        roomy = self._prepare(_key(inputs, rows), inputs, needed)
         return roomy, self._call(roomy, inputs)
 
     def _look(self, prepared: _Prepared, rows: int) -> None:
@@ -240,7 +169,7 @@ class InferAbi:
         prepared.answered = b""
         records = list(RECORD.iter_unpack(prepared.records_out))
         if sum(r[4] for r in records) > self._sandbox.limits.output_bytes:
-            raise _too_much(sum(r[4] for r in records), self._sandbox)
+            raise too_much(sum(r[4] for r in records), self._sandbox)
         prepared.answers = [self._view(s, r) for s, r in zip(self._outputs, records, strict=True)]
         start, end = prepared.start, prepared.start + len(prepared.head)
         prepared.dims_apart = [
@@ -265,47 +194,56 @@ class InferAbi:
         return max(fixed, self._seen[index] * max(rows, 1), _UNKNOWN_BYTES if opens else 0)
 
     def _prepare(self, key: object, inputs: Sequence[np.ndarray], room: list[int]) -> _Prepared:
-        """Lay out a call in the arena: records, dims, then each tensor on a line of its own."""
-        count_in, count = len(inputs), len(inputs) + len(room)
-        # Inputs' dims follow the records without a gap: who compares them compares one range.
-        dims_at = [count * RECORD.size]
-        for rank in (*(a.ndim for a in inputs), *(RANK_MAX for _ in room)):
-            dims_at.append(dims_at[-1] + 4 * rank)
-        data_at = [_aligned(dims_at[-1])]
-        for size in (*(a.nbytes for a in inputs), *room):
-            data_at.append(data_at[-1] + _aligned(size))
+        """Lay out a call in the arena: records and dims, then each tensor on a line of its own.
+
+        Dims follow their records without a gap, and outputs follow inputs: who compares them, or
+        writes them, has one range.
+        """
+        count_in, count_out = len(inputs), len(room)
+        at = 0
+        records_at, dims_at = [], []
+        for count, ranks in (
+            (count_in, [a.ndim for a in inputs]),
+            (count_out, [RANK_MAX] * count_out),
+        ):
+            records_at += [at + RECORD.size * i for i in range(count)]
+            at += RECORD.size * count
+            for rank in ranks:
+                dims_at.append(at)
+                at += 4 * rank
+        size = at
+        data_at = [aligned(size)]
+        for each in (*(a.nbytes for a in inputs), *room):
+            data_at.append(data_at[-1] + aligned(each))
         start = self._arena.reserve(data_at[-1])
-        head = bytearray(dims_at[-1])
-        for i, array in enumerate(inputs):
-            self._pack(head, i, start, dims_at[i], data_at[i], _of_input(array))
-            at = dims_at[i]
-            head[at : at + 4 * array.ndim] = np.array(array.shape, "<u4").tobytes()
-        for i, (spec, size) in enumerate(zip(self._outputs, room, strict=True), count_in):
-            facts = (RANK_MAX, TENSOR_TYPES[spec.dtype], size)
-            self._pack(head, i, start, dims_at[i], data_at[i], facts)
-        out = start + count_in * RECORD.size
+        head = bytearray(size)
+        facts = [(a.ndim, TENSOR_TYPES[a.dtype.name], a.nbytes) for a in inputs]
+        facts += [
+            (RANK_MAX, TENSOR_TYPES[spec.dtype], each)
+            for spec, each in zip(self._outputs, room, strict=True)
+        ]
+        for record, dims, data, (rank, number, each) in zip(
+            records_at, dims_at, data_at, facts, strict=False
+        ):
+            RECORD.pack_into(head, record, start + dims, rank, number, start + data, each)
+        for dims, array in zip(dims_at, inputs, strict=False):
+            head[dims : dims + 4 * array.ndim] = np.array(array.shape, "<u4").tobytes()
+        out = start + records_at[count_in]
         if len(self._prepared) >= PREPARED_MAX:
             self._prepared.clear()
         made = self._prepared[key] = _Prepared(
             start=start,
             head=bytes(head),
-            head_to=self._reserved(start, len(head)).data,
+            head_to=self._reserved(start, size).data,
             inputs_to=[
                 self._reserved(start + at, a.nbytes).view(_native(a)).reshape(a.shape)
                 for a, at in zip(inputs, data_at, strict=False)
             ],
-            records_out=self._reserved(out, RECORD.size * len(room)).data,
+            records_out=self._reserved(out, RECORD.size * count_out).data,
             room=room,
-            args=(start, count_in, out, len(room)),
+            call=self._sandbox.prepare("infer", start, count_in, out, count_out),
         )
         return made
-
-    @staticmethod
-    def _pack(
-        head: bytearray, i: int, start: int, dims: int, data: int, facts: tuple[int, int, int]
-    ) -> None:
-        rank, number, size = facts
-        RECORD.pack_into(head, i * RECORD.size, start + dims, rank, number, start + data, size)
 
     def _reserved(self, pointer: int, size: int) -> np.ndarray:
         view = self._sandbox.memory.slice(pointer, size)
@@ -338,39 +276,10 @@ class InferAbi:
         return data.view(dtype).reshape(shape)
 
 
-def _of_input(array: np.ndarray) -> tuple[int, int, int]:
-    return array.ndim, TENSOR_TYPES[array.dtype.name], array.nbytes
+def _key(inputs: Sequence[np.ndarray], rows: int) -> object:
+    return rows, *[(a.dtype, a.shape) for a in inputs]
 
 
 def _native(array: np.ndarray) -> np.dtype:
     """Return the array's dtype as guests have it: little-endian."""
     return array.dtype.newbyteorder("<")
-
-
-def _seed_shape(given: TensorSpec, wanted: TensorSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the output's shape for an input of this shape."""
-    opens = [size for spec, size in zip(given.shape, shape, strict=True) if spec < 0]
-    found = []
-    for size in wanted.shape:
-        if size >= 0:
-            found.append(size)
-        elif opens:
-            found.append(opens.pop(0))
-        else:
-            raise ModuleFailed(
-                f"the size of '{wanted.name}' does not follow from '{given.name}'",
-                because=[
-                    "predict returns no shape: each open size of the output takes one of "
-                    "the input's"
-                ],
-                try_='give the output a fixed shape, or use abi = "infer"',
-            )
-    return tuple(found)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
-
-
-def _too_much(size: int, sandbox: Sandbox) -> OutputLimit:
-    return OutputLimit(f"the outputs take {size} bytes, the limit is {sandbox.limits.output_bytes}")

@@ -50,6 +50,9 @@ class CommandAbi:
             at += size
         return arrays
 
+    def ready(self, inputs: Sequence[np.ndarray], rows: int) -> None:
+        """See `Abi`: each request is an instance of its own."""
+
     def _run(self, stdio: Stdio) -> None:
         sandbox: Sandbox | None = None
         try:

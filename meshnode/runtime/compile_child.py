@@ -8,13 +8,15 @@ Arguments: address space in bytes, CPU seconds. Exit status 0, or 3 with the rea
 
 import sys
 
+from meshnode.runtime.rlimits import lower
+
 EXIT_REFUSED = 3
 
 
 def main(arguments: list[str]) -> int:
     """Compile stdin; see above."""
     memory_bytes, cpu_s = map(int, arguments)
-    _limit(memory_bytes, cpu_s)
+    lower({"AS": memory_bytes, "CPU": cpu_s, "CORE": 0, "FSIZE": 0, "NOFILE": 64})
     from wasmtime import Module, WasmtimeError
 
     from meshnode.runtime.engine import make_engine
@@ -28,23 +30,6 @@ def main(arguments: list[str]) -> int:
     sys.stdout.buffer.write(artifact)
     sys.stdout.buffer.flush()
     return 0
-
-
-def _limit(memory_bytes: int, cpu_s: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not POSIX: the parent's clock is the only limit
-        return
-    for what, most in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
-        hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
 
 
 if __name__ == "__main__":

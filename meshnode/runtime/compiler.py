@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from hashlib import sha256
 from math import ceil
 from pathlib import Path
 
@@ -33,8 +32,8 @@ class Compiler:
     """Compiles each guest once. Thread-safe."""
 
     def __init__(self, engine: Engine, settings: RuntimeSettings, cache: AotCache) -> None:
-        self._engine = engine
-        self._settings = settings
+        self.engine = engine
+        self.settings = settings
         self._cache = cache
         self._ready: OrderedDict[bytes, Module] = OrderedDict()
         # One at a time: a compilation uses every core.
@@ -45,7 +44,7 @@ class Compiler:
 
         Raises MalformedModule or CompileLimit.
         """
-        key = sha256(guest.wasm).digest() + bytes((growth.REVISION,))
+        key = self._cache.key_of(guest.wasm) + bytes((growth.REVISION,))
         with self._lock:
             module = self._ready.get(key) or self._from_cache(key) or self._compile(key, guest)
             self._ready[key] = module
@@ -54,12 +53,17 @@ class Compiler:
                 self._ready.popitem(last=False)
             return module
 
+    def forget(self) -> None:
+        """Keep nothing ready in memory: what is asked for next comes from its file."""
+        with self._lock:
+            self._ready.clear()
+
     def _from_cache(self, key: bytes) -> Module | None:
         with self._cache.opened(key) as path:
             if path is None:
                 return None
             try:
-                return Module.deserialize_file(self._engine, str(path))
+                return Module.deserialize_file(self.engine, str(path))
             except WasmtimeError:  # of a wasmtime that calls itself by the same version
                 return None
 
@@ -67,11 +71,11 @@ class Compiler:
         wasm = growth.note_refusals(guest, guest.scan())
         if shipped_as(guest):
             # Our own code is no bomb; starting a process for it would take thirty times as long.
-            artifact = bytes(Module(self._engine, wasm).serialize())
+            artifact = bytes(Module(self.engine, wasm).serialize())
         else:
-            artifact = compile_apart(wasm, self._settings)
+            artifact = compile_apart(wasm, self.settings)
         self._cache.store(key, artifact)
-        return Module.deserialize(self._engine, artifact)
+        return Module.deserialize(self.engine, artifact)
 
 
 def compile_apart(wasm: bytes, settings: RuntimeSettings) -> bytes:

@@ -14,31 +14,25 @@ What must stay true here:
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ctypes import (
-    CFUNCTYPE,
     POINTER,
-    PYFUNCTYPE,
     Array,
     addressof,
-    c_bool,
-    c_char_p,
     c_double,
     c_float,
-    c_int32,
-    c_int64,
-    c_size_t,
     c_ubyte,
     c_uint32,
     c_uint64,
     c_void_p,
 )
 from struct import Struct
-from struct import error as StructError
+from typing import Literal
 
-from wasmtime import Engine, FuncType, Global, Linker, Module, Store, Trap, ValType, WasmtimeError
+from wasmtime import Engine, FuncType, Global, Linker, Module, Store, Trap, ValType
 from wasmtime import _ffi as ffi
 
+from meshnode.runtime import wasmtime_c as c
 from meshnode.runtime.abi import DENIED_EXPORT, U32_MASK, Signature
 from meshnode.runtime.binding import (
     F32,
@@ -50,9 +44,11 @@ from meshnode.runtime.binding import (
     HostCall,
     HostImport,
     ImportKey,
+    Prepared,
     stopped,
 )
 from meshnode.runtime.guest_memory import GuestMemory, NoMemory
+from meshnode.runtime.wasmtime_c import address_of, error_at
 
 SLOT_BYTES = 16
 """A `wasmtime_val_raw_t`: room for a v128, whatever lies in it."""
@@ -68,37 +64,9 @@ _RESULTS: dict[int, type[_Slots]] = {
     F64: c_double * 1,
 }
 """Where a result is written; an integer wraps to its width."""
+_READ: dict[bytes, Literal["", "i", "q"]] = {b"": "", bytes((I32,)): "i", bytes((I64,)): "q"}
+"""How an export's result is read from the first slot; not at all if it has none."""
 _MASKS = {I32: U32_MASK, I64: (1 << 64) - 1}
-_CALLBACK = CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_size_t)
-_NO_FINALIZER = CFUNCTYPE(None, c_void_p)()
-
-
-def _function(
-    name: str, result: type | None, *arguments: type, quick: bool = True
-) -> Callable[..., int]:
-    """Return a function of the C library; a quick one keeps the interpreter's lock."""
-    # Prototypes of our own: those in wasmtime-py build a pointer object for each argument.
-    made = (PYFUNCTYPE if quick else CFUNCTYPE)(result, *arguments)((name, ffi.dll))
-    found: Callable[..., int] = made
-    return found
-
-
-_P = c_void_p
-_context_of = _function("wasmtime_store_context", _P, _P)
-_set_deadline = _function("wasmtime_context_set_epoch_deadline", None, _P, c_uint64)
-_define = _function(
-    "wasmtime_linker_define_func_unchecked",
-    _P,
-    *(_P, c_char_p, c_size_t, c_char_p, c_size_t, _P, _CALLBACK, _P, type(_NO_FINALIZER)),
-)
-_instantiate = _function("wasmtime_instance_pre_instantiate", _P, _P, _P, _P, _P, quick=False)
-_call = _function("wasmtime_func_call_unchecked", _P, _P, _P, _P, c_size_t, _P, quick=False)
-_export = _function("wasmtime_instance_export_get", c_bool, _P, _P, c_char_p, c_size_t, _P)
-_callers_export = _function("wasmtime_caller_export_get", c_bool, _P, c_char_p, c_size_t, _P)
-_new_trap = _function("wasmtime_trap_new", _P, c_char_p, c_size_t)
-_memory_data = _function("wasmtime_memory_data", _P, _P, _P)
-_memory_size = _function("wasmtime_memory_data_size", c_size_t, _P, _P)
-_memory_grow = _function("wasmtime_memory_grow", _P, _P, _P, c_uint64, _P, quick=False)
 
 
 class _Here(threading.local):
@@ -121,16 +89,16 @@ class FastMemory(GuestMemory):
         super().__init__()
 
     def _length(self) -> int:
-        return _memory_size(self._context, self._at)
+        return c.memory_size(self._context, self._at)
 
     def _bytes(self, size: int) -> tuple[int, memoryview]:
-        base: int = _memory_data(self._context, self._at)
+        base: int = c.memory_data(self._context, self._at)
         return base, memoryview((c_ubyte * size).from_address(base))
 
     def _grow(self, pages: int) -> int:
         before = c_uint64()
-        if error := _memory_grow(self._context, self._at, pages, addressof(before)):
-            raise NoMemory(str(_error(error)))
+        if error := c.memory_grow(self._context, self._at, pages, addressof(before)):
+            raise NoMemory(str(error_at(error)))
         return before.value
 
 
@@ -156,12 +124,12 @@ class FastModule:
                 [_VALUE_TYPES[t]() for t in signature.results],
             )
             first, second = space.encode(), name.encode()
-            if error := _define(
-                _address(linker.ptr()),
+            if error := c.define(
+                address_of(linker.ptr()),
                 *(first, len(first), second, len(second)),
-                *(_address(type_.ptr()), callback, None, _NO_FINALIZER),
+                *(address_of(type_.ptr()), callback, None, c.NO_FINALIZER),
             ):
-                raise _error(error)
+                raise error_at(error)
         self._ready = linker.instantiate_pre(module)
 
     def instantiate(
@@ -172,7 +140,7 @@ class FastModule:
         store.set_limits(memory_size=memory_bytes_max, **STORE_LIMITS)
         instance = FastInstance(self, store, [imports[key].ending() for key in self._order])
         try:
-            instance.start(_address(self._ready.ptr()), ticks)
+            instance.start(address_of(self._ready.ptr()), ticks)
         except BaseException:
             instance.close()
             raise
@@ -185,7 +153,7 @@ class FastInstance:
     def __init__(self, module: FastModule, store: Store, calls: list[HostCall]) -> None:
         self._module = module
         self._store = store
-        self._context: int = _context_of(_address(store.ptr()))
+        self._context: int = c.context_of(address_of(store.ptr()))
         self._calls = calls
         self._memory: GuestMemory | None = None
         self._instance = ffi.wasmtime_instance_t()
@@ -196,10 +164,10 @@ class FastInstance:
 
     def start(self, ready: int, ticks: int) -> None:
         """Instantiate, the start function included."""
-        _set_deadline(self._context, ticks)
+        c.set_deadline(self._context, ticks)
         outer, _here.instance = _here.instance, self
         try:
-            error = _instantiate(ready, self._context, addressof(self._instance), self._trap_at)
+            error = c.instantiate(ready, self._context, addressof(self._instance), self._trap_at)
         finally:
             _here.instance = outer
         if error or self._trap.value:
@@ -216,22 +184,32 @@ class FastInstance:
 
     def call(self, name: str, *args: int, ticks: int) -> int:
         """See `Instance`."""
+        return self.prepare(name, *args)(ticks)
+
+    def prepare(self, name: str, *args: int) -> Prepared:
+        """See `Instance`."""
         export = self._found.get(name) or self._find(name)
-        try:
-            export.pack(export.slots, 0, *args)
-        except StructError:  # a negative number, or one that is too large: it wraps
-            export.pack_wrapped(args)
-        _set_deadline(self._context, ticks)
-        outer, _here.instance = _here.instance, self
-        try:
-            error = _call(
-                self._context, export.function_at, export.slots_at, export.count, self._trap_at
-            )
-        finally:
-            _here.instance = outer
-        if error or self._trap.value:
-            raise self._ended(error)
-        return export.result.value if export.has_result else 0
+        slots, packed, result = export.slots, export.packed(args), export.result
+        context, trap, here = self._context, self._trap, _here
+        given = c.ready(context, export.function_at, export.slots_at, export.count, self._trap_at)
+        run, set_deadline = c.call, c.set_deadline
+
+        def call(ticks: int | None) -> int:
+            assert self._context, "the instance was closed"
+            if ticks is not None:
+                set_deadline(context, ticks)
+            slots[:] = packed
+            outer = here.instance
+            here.instance = self
+            try:
+                error = run(*given)
+            finally:
+                here.instance = outer
+            if error or trap.value:
+                raise self._ended(error)
+            return result[0] if result is not None else 0
+
+        return call
 
     def was_refused_memory(self) -> bool:
         """See `Instance`."""
@@ -257,13 +235,13 @@ class FastInstance:
     def fail(self, error: BaseException) -> int:
         """A host function raised: return the trap that stops the guest."""
         self._raised = error
-        trap: int = _new_trap(b"host function", 13)
+        trap: int = c.new_trap(b"host function", 13)
         return trap
 
     def _bind_early(self, caller: int) -> GuestMemory | None:
         """Return the memory while the start function runs, before exports are known."""
         found = ffi.wasmtime_extern_t()
-        there = _callers_export(caller, b"memory", 6, addressof(found))
+        there = c.callers_export(caller, b"memory", 6, addressof(found))
         if not there or not _is(found, ffi.WASMTIME_EXTERN_MEMORY):
             return None
         self._memory = FastMemory(found.of.memory, self._store, self._context)
@@ -272,7 +250,7 @@ class FastInstance:
     def _look_up(self, name: str, kind: c_ubyte) -> ffi.wasmtime_extern_t | None:
         assert self._context, "the instance was closed"
         found, raw = ffi.wasmtime_extern_t(), name.encode()
-        there = _export(self._context, addressof(self._instance), raw, len(raw), addressof(found))
+        there = c.export(self._context, addressof(self._instance), raw, len(raw), addressof(found))
         return found if there and _is(found, kind) else None
 
     def _find(self, name: str) -> "_Export":
@@ -284,7 +262,7 @@ class FastInstance:
     def _ended(self, error: int | None) -> BaseException:
         raised, self._raised = self._raised, None
         if error:
-            reason: Exception = _error(error)
+            reason: Exception = error_at(error)
         else:
             reason = Trap._from_ptr(POINTER(ffi.wasm_trap_t).from_buffer_copy(self._trap))
             self._trap.value = None
@@ -298,30 +276,28 @@ class _Shape:
         self.layout = _layout(signature.params)
         self.masks = [_MASKS[t] for t in signature.params]
         self.count = max(len(signature.params), len(signature.results), 1)
-        self.result = {b"": None, bytes((I32,)): c_int32, bytes((I64,)): c_int64}[signature.results]
+        self.result = _READ[signature.results]
 
 
 class _Export:
     """An exported function of one instance, with its slots."""
 
-    __slots__ = (
-        *("_found", "_shape", "count", "function_at", "has_result", "pack", "result"),
-        *("slots", "slots_at"),
-    )
+    __slots__ = ("_found", "_shape", "count", "function_at", "result", "slots", "slots_at")
 
     def __init__(self, shape: _Shape, found: ffi.wasmtime_extern_t) -> None:
         self._found, self._shape = found, shape
         self.function_at = addressof(found.of.func)
         self.count = shape.count
-        self.slots = (c_ubyte * (SLOT_BYTES * shape.count))()
-        self.slots_at = addressof(self.slots)
-        self.pack = shape.layout.pack_into
-        self.has_result = shape.result is not None
-        self.result = (shape.result or c_int32).from_buffer(self.slots)
+        room = (c_ubyte * (SLOT_BYTES * shape.count))()
+        self.slots_at = addressof(room)
+        self.slots = memoryview(room).cast("B")
+        self.result = self.slots.cast(shape.result) if shape.result else None
 
-    def pack_wrapped(self, args: tuple[int, ...]) -> None:
-        """Write arguments of any sign and size, cut to their type's width."""
-        self.pack(self.slots, 0, *(a & m for a, m in zip(args, self._shape.masks, strict=True)))
+    def packed(self, args: tuple[int, ...]) -> bytes:
+        """Return what the slots hold for arguments; a negative or too large one wraps."""
+        shape = self._shape
+        given = shape.layout.pack(*(a & m for a, m in zip(args, shape.masks, strict=True)))
+        return given.ljust(len(self.slots), b"\0")
 
 
 def _callback(index: int, signature: Signature) -> object:
@@ -353,7 +329,7 @@ def _callback(index: int, signature: Signature) -> object:
             return instance.fail(error)
         return None
 
-    return _CALLBACK(answer)
+    return c.CALLBACK(answer)
 
 
 def _layout(types: bytes) -> Struct:
@@ -369,18 +345,3 @@ def _callable(signature: Signature) -> bool:
 def _is(found: ffi.wasmtime_extern_t, kind: c_ubyte) -> bool:
     given: object = found.kind  # an int: ctypes reads such a field as one
     return given == kind.value
-
-
-def _address(pointer: object) -> int:
-    """Return where one of wasmtime-py's objects points."""
-    # Not by `cast`: what that returns, and what it was given, keep each other alive.
-    address = c_void_p.from_buffer(pointer).value  # type: ignore[arg-type]  # a ctypes pointer
-    assert address, "wasmtime-py raises before it hands out a null pointer"
-    return address
-
-
-def _error(address: int) -> WasmtimeError:
-    """Return the error at an address, which becomes its owner."""
-    return WasmtimeError._from_ptr(
-        POINTER(ffi.wasmtime_error_t).from_buffer_copy(c_void_p(address))
-    )

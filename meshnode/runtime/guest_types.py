@@ -122,7 +122,7 @@ def read_functions(
     if data is None:
         return ()
     reader = Reader(data, "function")
-    found = tuple(reader.u32() for _ in range(reader.count(FUNCTIONS_MAX - imported, "functions")))
+    found = reader.u32s(reader.count(FUNCTIONS_MAX - imported, "functions"))
     reader.end()
     for index in set(found):
         _at(types, index, "type")

@@ -67,7 +67,8 @@ class Hal:
         self._caps = caps
         self._sessions = sessions
         self._log_lines_max = log_lines_max
-        self._opened: list[ModelSession] = []
+        self._opened: dict[int, ModelSession] = {}
+        """By handle: 1, 2, ... never used again."""
         self._one_shot = OneShot()
         self._log_lines = 0
         self._deadline = 0.0
@@ -175,7 +176,7 @@ class Hal:
             _log.log(severity, "%s: %s", self._name, line)
 
     def _model_open(self, memory: GuestMemory | None, pointer: int, size: int) -> int:
-        """Return a handle (1, 2, ... never used again), or a negative errno."""
+        """Return a handle, or a negative errno."""
         if memory is None:
             return -Errno.MISSING_MEMORY
         raw = memory.slice(pointer, size) if size <= MODEL_NAME_BYTES_MAX else None
@@ -186,17 +187,15 @@ class Hal:
             return -(Errno.NOT_FOUND if self._caps & Caps.NN else Errno.UNSUPPORTED_OPERATION)
         if len(self._opened) >= MODELS_OPEN_MAX:
             return -Errno.TOO_LARGE
-        self._opened.append(session)
-        return len(self._opened)
-
-    def _session(self, handle: int) -> ModelSession | None:
-        return self._opened[handle - 1] if 1 <= handle <= len(self._opened) else None
+        handle = len(self._opened) + 1
+        self._opened[handle] = session
+        return handle
 
     def _describe(
         self, memory: GuestMemory | None, handle: int, direction: int, index: int, pointer: int
     ) -> int:
         """Write the type and shape of a model's input (direction 0) or output (1)."""
-        session = self._session(handle)
+        session = self._opened.get(handle)
         record = memory.slice(pointer, RECORD.size) if memory else None
         if memory is None or session is None or record is None or direction > 1:
             return Errno.INVALID_ARGUMENT
@@ -220,11 +219,12 @@ class Hal:
 
     def _infer(self, memory: GuestMemory | None, handle: int, *tensors: int) -> int:
         """Run a model on arrays of tensor records: in*, n_in, out*, n_out."""
-        if memory is None or not 1 <= handle <= len(self._opened):
+        session = self._opened.get(handle)
+        if memory is None or session is None:
             return Errno.INVALID_ARGUMENT
         started = perf_counter()
         try:
-            return self._one_shot.run(memory, self._opened[handle - 1], tensors, self._deadline)
+            return self._one_shot.run(memory, session, tensors, self._deadline)
         except Exception as error:
             return self._failed(error)
         finally:

@@ -19,13 +19,7 @@ class InputCheck:
 
     def rows(self, arrays: Arrays) -> int:
         """Return the rows of a request, or raise InputError saying what is wrong with it."""
-        # Only names, dtypes and shapes are looked at, so they are all there is to remember.
-        key: object
-        if len(arrays) == 1:  # most have one
-            ((name, a),) = arrays.items()
-            key = (name, a.dtype, a.shape)
-        else:
-            key = tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])
+        key = kind_of(arrays)
         rows = self._accepted.get(key)
         if rows is None:
             heads = [header(name, a.dtype.name, a.shape) for name, a in arrays.items()]
@@ -34,3 +28,11 @@ class InputCheck:
                 self._accepted.clear()
             self._accepted[key] = rows
         return rows
+
+
+def kind_of(arrays: Arrays) -> object:
+    """Return the names, dtypes and shapes of arrays: nothing else about them is looked at."""
+    if len(arrays) == 1:  # most have one
+        ((name, a),) = arrays.items()
+        return name, a.dtype, a.shape
+    return tuple([(name, a.dtype, a.shape) for name, a in arrays.items()])

@@ -5,9 +5,11 @@ their addresses, and the bytes that its records will hold afterwards. A later ca
 dims are the same bytes at the same place is that plan, and costs no more than to compare them: a
 length of memory once seen stays, so what was inside it is so still.
 
-Not everything can be bound. Outputs whose size is known only after the run, flags (a byte that is
-neither 0 nor 1 must not reach onnxruntime), tensors that overlap or are not aligned, and providers
-with a memory of their own take the ordinary way, which copies.
+Not everything can be bound. Flags (a byte that is neither 0 nor 1 must not reach onnxruntime),
+tensors that overlap or are not aligned, and providers with a memory of their own take the ordinary
+way, which copies. So do outputs whose size the model does not tell, until some runs from inputs of
+the same shapes have shown it. Should it depend on the numbers all the same, onnxruntime refuses the
+memory bound for it, and that call and all later ones take the ordinary way.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,10 @@ PLANS_MAX = 16
 """For one pair: as many shapes, or places of data, are quick. The least recently used goes."""
 PLANS_UNUSED_MAX = 32
 """A guest that never gives the same records twice gets no more plans than this: they cost 20 us."""
+LEARN_AFTER = 3
+"""Runs in a row that must have shown the same sizes: a wrong guess costs one run more."""
 
+Shapes = tuple[Shape, ...]
 Range = tuple[int, int]
 """From an address in the guest's memory up to another."""
 
@@ -46,6 +51,8 @@ class _Plan:
     run: BoundRun
     after: list[tuple[memoryview, bytes]]
     """What is written to where when it has run."""
+    learned: bool = False
+    """Whether some output's size is not what the model tells but what was seen."""
 
     def matches(self) -> bool:
         """Return whether the guest says the same as when this was made."""
@@ -57,7 +64,7 @@ class _Plan:
 class _Site:
     """A place in a guest from which a model is run."""
 
-    __slots__ = ("plans", "session", "unused")
+    __slots__ = ("_learns", "_seen", "plans", "session", "unused")
 
     def __init__(self, session: ModelSession) -> None:
         self.session = session
@@ -65,6 +72,32 @@ class _Site:
         """The one that was used last comes first."""
         self.unused = 0
         """Plans made, less those that were used again."""
+        self._learns = True
+        self._seen: dict[Shapes, tuple[Shapes, int]] = {}
+        """By the inputs' shapes: the outputs', and how often they were so."""
+
+    def see(self, inputs: Shapes, outputs: Shapes) -> None:
+        """Take the shapes of a run that was made in the ordinary way."""
+        if not self._learns:
+            return
+        before, times = self._seen.get(inputs, (outputs, 0))
+        if before != outputs:
+            self.forget()
+            return
+        if len(self._seen) >= PLANS_MAX:
+            self._seen.clear()
+        self._seen[inputs] = outputs, times + 1
+
+    def learned(self, inputs: Shapes) -> Shapes:
+        """Return the shapes of the outputs of such inputs; none if they are not known."""
+        outputs, times = self._seen.get(inputs, ((), 0))
+        return outputs if times >= LEARN_AFTER else ()
+
+    def forget(self) -> None:
+        """The outputs' sizes depend on the numbers: nothing more is to be learned here."""
+        self._learns = False
+        self._seen.clear()
+        self.plans = [plan for plan in self.plans if not plan.learned]
 
     def find(self) -> _Plan | None:
         """Return the plan for what the records say now."""
@@ -105,18 +138,21 @@ class OneShot:
             site.unused -= 1
         if plan is None:
             if session.bindable and site.unused < PLANS_UNUSED_MAX:
-                plan = _make(memory, session, tensors)
+                plan = _make(memory, site, tensors)
             if plan is None:
-                return _run_apart(memory, session, tensors, deadline)
+                return _run_apart(memory, site, tensors, deadline)
             site.keep(plan)
         try:
             plan.run(deadline)
         except ModelFailed:
             # Either the model fails on these numbers, and now again, or its outputs are not as it
-            # declares them.
-            status = _run_apart(memory, session, tensors, deadline)
-            session.bindable = False
-            self._sites.clear()
+            # declares them, or as they were.
+            status = _run_apart(memory, site, tensors, deadline)
+            if plan.learned:
+                site.forget()
+            else:
+                session.bindable = False
+                self._sites.clear()
             return status
         for view, data in plan.after:
             view[:] = data
@@ -129,10 +165,9 @@ class OneShot:
         return made
 
 
-def _run_apart(
-    memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...], deadline: float
-) -> int:
+def _run_apart(memory: GuestMemory, site: _Site, tensors: tuple[int, ...], deadline: float) -> int:
     """Run the model on arrays of our own, its outputs copied to where the records point."""
+    session = site.session
     in_pointer, in_count, out_pointer, out_count = tensors
     if in_count != len(session.inputs) or out_count > len(session.outputs):
         return Errno.INVALID_ARGUMENT
@@ -146,19 +181,25 @@ def _run_apart(
         if array is None:
             return Errno.INVALID_ARGUMENT
         arrays.append(array)
-    outputs = session.run(arrays, deadline)
-    return write_arrays(memory, records_out.data, outputs[:out_count])
+    outputs = session.run(arrays, deadline)[:out_count]
+    site.see(tuple(a.shape for a in arrays), tuple(a.shape for a in outputs))
+    return write_arrays(memory, records_out.data, outputs)
 
 
-def _make(memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...]) -> _Plan | None:
+def _make(memory: GuestMemory, site: _Site, tensors: tuple[int, ...]) -> _Plan | None:
     """Return a plan for what the records say, or None if the call is not one for a plan."""
+    session = site.session
     in_pointer, in_count, out_pointer, out_count = tensors
     if in_count != len(session.inputs) or not 0 < out_count <= len(session.outputs):
         return None
     given = _given(memory, session.inputs, in_pointer)
     if given is None:
         return None
-    wanted = _wanted(memory, session, given, out_pointer, out_count)
+    shapes = _shapes(session, given, out_count)
+    if learned := None in shapes:
+        seen = site.learned(tuple(shape for _, shape in given))
+        shapes = [s if k is None else k for k, s in zip(shapes, seen, strict=False)]
+    wanted = _wanted(memory, session, shapes, out_pointer, out_count)
     if wanted is None:
         return None
     heads, heads_out = _heads(given, in_pointer), _heads(wanted, out_pointer)
@@ -175,7 +216,8 @@ def _make(memory: GuestMemory, session: ModelSession, tensors: tuple[int, ...]) 
         return None
     ranges = [_view(memory, *range_) for range_ in _joined([*heads, records_out])]
     said = [(view, view.tobytes()) for view in ranges]
-    return _Plan(*said[0], said[1:], run, _after(memory, wanted, records_out))
+    after = _after(memory, wanted, records_out)
+    return _Plan(*said[0], said[1:], run, after, learned)
 
 
 _Tensors = list[tuple[Record, Shape]]
@@ -195,25 +237,41 @@ def _given(memory: GuestMemory, tensors: Sequence[ModelTensor], pointer: int) ->
     return found
 
 
-def _wanted(
-    memory: GuestMemory, session: ModelSession, given: _Tensors, pointer: int, count: int
-) -> _Tensors | None:
-    """Return the outputs' records and their shapes, or None if one is unknown or has no room."""
-    records = memory.slice(pointer, RECORD.size * count)
-    if records is None or count > TENSORS_MAX:
-        return None
+def _shapes(session: ModelSession, given: _Tensors, count: int) -> list[Shape | None]:
+    """Return the outputs' shapes as the model tells them for these inputs; None if it does not."""
     sizes = {
         named: size
         for tensor, (_, shape) in zip(session.inputs, given, strict=True)
         for named, size in zip(tensor.shape, shape, strict=False)
         if isinstance(named, str)
     }
-    found: _Tensors = []
-    for tensor, record in zip(session.outputs, RECORD.iter_unpack(records.tobytes()), strict=False):
+    found: list[Shape | None] = []
+    for tensor in session.outputs[:count]:
         dims = [sizes.get(d) if isinstance(d, str) else d for d in tensor.shape]
         shape = tuple(d for d in dims if d is not None and d > 0)
+        found.append(shape if len(shape) == len(dims) else None)
+    return found
+
+
+def _wanted(
+    memory: GuestMemory,
+    session: ModelSession,
+    shapes: Sequence[Shape | None],
+    pointer: int,
+    count: int,
+) -> _Tensors | None:
+    """Return the outputs' records and their shapes, or None if one is unknown or has no room."""
+    records = memory.slice(pointer, RECORD.size * count)
+    if records is None or count > TENSORS_MAX or len(shapes) != count:
+        return None
+    found: _Tensors = []
+    for tensor, record, shape in zip(
+        session.outputs, RECORD.iter_unpack(records.tobytes()), shapes, strict=False
+    ):
+        if shape is None or 0 in shape:
+            return None
         size = prod(shape) * ITEM_BYTES[tensor.dtype]
-        if len(shape) < len(dims) or len(shape) > record[1] or size > record[4]:
+        if len(shape) > record[1] or size > record[4]:
             return None
         dims_at, data_at = memory.slice(record[0], 4 * len(shape)), memory.slice(record[3], size)
         if dims_at is None or data_at is None or not _can_be_bound(tensor, record):
@@ -233,13 +291,18 @@ def _answered(tensor: ModelTensor, record: Record, shape: Shape) -> Record:
 
 
 def _after(memory: GuestMemory, wanted: _Tensors, records: Range) -> list[tuple[memoryview, bytes]]:
-    """Return what is to be written for the outputs: their records, and their dims."""
-    after = [(_view(memory, *records), b"".join(RECORD.pack(*record) for record, _ in wanted))]
-    for record, shape in wanted:
-        if shape:
-            dims = b"".join(size.to_bytes(4, "little") for size in shape)
-            after.append((_view(memory, record[0], record[0] + len(dims)), dims))
-    return after
+    """Return what is to be written for the outputs: their records, and their dims.
+
+    What lies side by side is written at once.
+    """
+    parts = [(records[0], b"".join(RECORD.pack(*record) for record, _ in wanted))]
+    for record, shape in sorted(wanted):
+        dims = b"".join(size.to_bytes(4, "little") for size in shape)
+        if record[0] == parts[-1][0] + len(parts[-1][1]):
+            parts[-1] = (parts[-1][0], parts[-1][1] + dims)
+        else:
+            parts.append((record[0], dims))
+    return [(_view(memory, at, at + len(data)), data) for at, data in parts if data]
 
 
 def _data(tensors: _Tensors) -> list[Range]:

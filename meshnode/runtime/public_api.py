@@ -33,6 +33,7 @@ from meshnode.runtime.binding import (
     HostCall,
     HostImport,
     ImportKey,
+    Prepared,
     stopped,
 )
 from meshnode.runtime.guest_memory import GuestMemory, NoMemory
@@ -132,17 +133,26 @@ class PublicInstance:
 
     def call(self, name: str, *args: int, ticks: int) -> int:
         """See `Instance`."""
-        self._store.set_epoch_deadline(ticks)
+        return self.prepare(name, *args)(ticks)
+
+    def prepare(self, name: str, *args: int) -> Prepared:
+        """See `Instance`."""
         function = self._functions[name]
         given = [
             _signed(value, 64 if type_ == ValType.i64() else 32)
             for value, type_ in zip(args, function.type(self._store).params, strict=True)
         ]
-        try:
-            result = function(self._store, *given)
-        except (Trap, WasmtimeError, _Stop) as error:
-            raise self._ended(error) from error
-        return 0 if result is None else int(result)
+
+        def call(ticks: int | None) -> int:
+            if ticks is not None:
+                self._store.set_epoch_deadline(ticks)
+            try:
+                result = function(self._store, *given)
+            except (Trap, WasmtimeError, _Stop) as error:
+                raise self._ended(error) from error
+            return 0 if result is None else int(result)
+
+        return call
 
     def was_refused_memory(self) -> bool:
         """See `Instance`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meshnode.caps import SWITCHED, Caps
 from meshnode.errors import BlobNotFound, CannotRunHere
+from meshnode.ids import ContentHash
 from meshnode.modules.layout import WEIGHTS_PREFIX
 from meshnode.modules.manifest import Limits, Manifest
 from meshnode.modules.sections import custom_section
@@ -20,7 +21,7 @@ from meshnode.runtime.engine import make_engine
 from meshnode.runtime.loaded import LoadedModule as LoadedModule
 from meshnode.runtime.loaded import Outcome as Outcome
 from meshnode.runtime.loaded import RunResult as RunResult
-from meshnode.runtime.preflight import allow, called_exports, preflight
+from meshnode.runtime.preflight import Guest, allow, called_exports, preflight
 from meshnode.runtime.sandbox import CompiledGuest
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
@@ -40,7 +41,6 @@ class Runtime:
         `caps` is what this node offers to modules: never more than `detect_caps` found.
         """
         engine = make_engine()
-        self._engine = engine
         self._settings = settings
         self._caps = caps
         self._ticker = Ticker(engine.increment_epoch, tick_ms=settings.epoch_ms)
@@ -53,6 +53,11 @@ class Runtime:
     def fallbacks(self) -> Mapping[str, str]:
         """Accelerators that did not take some model, by name, each with its first reason."""
         return self._sessions.fallbacks.reasons
+
+    @property
+    def model_threads(self) -> Mapping[ContentHash, int]:
+        """Of models that were measured: threads for one operator, 0 for onnxruntime's choice."""
+        return self._sessions.measured
 
     def load(self, wasm: bytes, manifest: Manifest, models: Mapping[str, bytes]) -> LoadedModule:
         """Return the module ready to answer: compiled, initialised, its self-tests passed.
@@ -77,15 +82,7 @@ class Runtime:
         )
         with ExitStack() as held:
             sessions = self._open_models(wasm, manifest, models, held)
-            called = called_exports(manifest.abi)
-            compiled = CompiledGuest(
-                engine=self._engine,
-                module=self._compiler.module(guest),
-                imports=guest.import_types,
-                exports={n: s for n, s in guest.export_types.items() if n in called},
-                binding=settings.binding,
-                keeps_nothing=manifest.abi == "command" or keeps_nothing(guest),
-            )
+            compiled = compiled_guest(self._compiler, guest, manifest.abi, settings.binding)
             may_load = (manifest.required | manifest.optional) & settings.caps_allowed & self._caps
             loaded = LoadedModule(
                 manifest,
@@ -113,9 +110,22 @@ class Runtime:
                 data = bytes(custom_section(wasm, WEIGHTS_PREFIX + ref.name))
             if data is None:
                 raise BlobNotFound(f"the weights '{ref.name}' of {manifest.name} are not here")
-            sessions[ref.name] = self._sessions.acquire(ref, data)
+            sessions[ref.name] = self._sessions.acquire(ref, data, measure=True)
             held.callback(self._sessions.release, ref.sha256)
         return sessions
+
+
+def compiled_guest(compiler: Compiler, guest: Guest, abi: str, binding: str) -> CompiledGuest:
+    """Return a guest compiled, or its artifact opened. Raises MalformedModule or CompileLimit."""
+    called = called_exports(abi)
+    return CompiledGuest(
+        engine=compiler.engine,
+        module=compiler.module(guest),
+        imports=guest.import_types,
+        exports={n: s for n, s in guest.export_types.items() if n in called},
+        binding=binding,
+        keeps_nothing=abi == "command" or keeps_nothing(guest),
+    )
 
 
 def effective(limits: Limits, settings: RuntimeSettings) -> Limits:

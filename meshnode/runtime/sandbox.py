@@ -1,6 +1,6 @@
 """One guest instance under its limits. A guest that traps is thrown away; nothing is reused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
@@ -66,6 +66,8 @@ class Sandbox:
         self._hal = hal
         self._ticker = ticker
         self._run_s = limits.run_ms / 1000
+        self._tick = 0
+        """The one at which the instance was told to stop, last."""
         self._instance: Instance | None = None
         self.init_s = 0.0
         """What `_initialize` and `init` took."""
@@ -100,23 +102,33 @@ class Sandbox:
         Raises TimeLimit, MemoryLimit or Trapped, naming the limit; the sandbox is then dead. If a
         model run failed inside, that is what is raised once the guest fails because of it.
         """
-        instance = self._instance
-        assert instance is not None, "the sandbox was closed"
-        deadline, ticks = self._ticker.begin(self._run_s)
-        self._hal.begin(deadline)
-        try:
-            return instance.call(name, *args, ticks=ticks)
-        except GuestTrap as trap:
-            self.alive = False
-            raise self._reason(trap, name) from trap
-        except GuestExit as ended:
-            self.alive = False
-            raise self._exited(name) from ended
-        except BaseException:  # of a host function: the guest was stopped in the middle
-            self.alive = False
-            raise
-        finally:
-            self._ticker.leave()
+        return self.prepare(name, *args)()
+
+    def prepare(self, name: str, *args: int) -> Callable[[], int]:
+        """Return a call with its arguments, for one that is made again and again; see `call`."""
+        assert self._instance is not None, "the sandbox was closed"
+        call, hal, ticker = self._instance.prepare(name, *args), self._hal, self._ticker
+        begin, leave, ticks = ticker.begin, ticker.leave, ticker.ticks
+
+        def again() -> int:
+            deadline, tick = begin(self._run_s)
+            hal.begin(deadline)
+            try:
+                if tick == self._tick:
+                    return call(None)
+                self._tick = tick
+                return call(tick - ticks.made)
+            except BaseException as error:
+                self.alive = False
+                if isinstance(error, GuestTrap):
+                    raise self._reason(error, name) from error
+                if isinstance(error, GuestExit):
+                    raise self._exited(name) from error
+                raise  # of a host function: the guest was stopped in the middle
+            finally:
+                leave()
+
+        return again
 
     def allow(self, run_ms: int) -> None:
         """Give each call from now on this much time."""
@@ -153,13 +165,13 @@ class Sandbox:
             self._instance = None
 
     def _start(self) -> None:
-        deadline, ticks = self._ticker.begin(self._run_s)
+        deadline, self._tick = self._ticker.begin(self._run_s)
         self._hal.begin(deadline)
         try:
             self._instance = self._guest.linked.instantiate(
                 self._hal.imports(self._guest.imports),
                 memory_bytes_max=self.limits.memory_bytes,
-                ticks=ticks,
+                ticks=self._tick - self._ticker.ticks.made,
             )
         except GuestTrap as trap:
             raise self._reason(trap, "the start function") from trap

@@ -1,11 +1,15 @@
 """onnxruntime sessions by model hash: opened once, shared by modules, stopped at a deadline."""
 
+import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
 from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +18,7 @@ from meshnode.caps import Caps
 from meshnode.errors import HashMismatch, ModelFailed, TimeLimit, UnreadableModel
 from meshnode.ids import ContentHash
 from meshnode.modules.manifest import ModelRef
-from meshnode.runtime import ort, providers
+from meshnode.runtime import ort, providers, threads
 from meshnode.runtime.onnx_proto import check_model
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.ticker import Alarm, Ticker
@@ -22,7 +26,10 @@ from meshnode.runtime.ticker import Alarm, Ticker
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, NodeArg, RunOptions, SessionOptions
 
+_log = logging.getLogger(__name__)
 Shape = tuple[int, ...]
+MEASURED_MAX = 256
+"""Models of which is remembered how many threads they want."""
 ORT_DTYPES = {
     "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
@@ -114,8 +121,12 @@ class BoundRun:
 class ModelSession:
     """One model, loaded. Runs may overlap; onnxruntime allows that."""
 
-    def __init__(self, session: "InferenceSession", ticker: Ticker, size: int) -> None:
+    def __init__(
+        self, session: "InferenceSession", ticker: Ticker, size: int, *, threads: int = 0
+    ) -> None:
         """Raises UnreadableModel if the model has strings, sequences or optional values."""
+        self.threads = threads
+        """For one operator; 0 is onnxruntime's own choice."""
         self.inputs = _read_tensors(session.get_inputs())
         self.outputs = _read_tensors(session.get_outputs())
         self.size = size
@@ -129,9 +140,8 @@ class ModelSession:
         self._guards: list[_Guard] = []
         """Those not in use; popping and appending are atomic."""
         # A tensor that is input and output at once is not written to where an output is bound.
-        self.bindable = session.get_providers() == [providers.CPU_PROVIDER] and not (
-            set(self._input_names) & set(self._output_names)
-        )
+        self.on_cpu = session.get_providers() == [providers.CPU_PROVIDER]
+        self.bindable = self.on_cpu and not (set(self._input_names) & set(self._output_names))
         """Whether `bind` can be used; set to False by whoever finds that it fails."""
 
     def deadline_in(self, seconds: float) -> float:
@@ -203,10 +213,18 @@ class SessionCache:
         self._empty_dir = empty_dir
         self._lock = threading.Lock()
         self._open: dict[ContentHash, tuple[ModelSession, int]] = {}
+        self._threads: OrderedDict[ContentHash, int] = OrderedDict()
+        """What was measured to be best for a model."""
 
-    def acquire(self, ref: ModelRef, model: bytes) -> ModelSession:
+    @property
+    def measured(self) -> Mapping[ContentHash, int]:
+        """How many threads were found to be best, by model; 0 is onnxruntime's own choice."""
+        return MappingProxyType(self._threads)
+
+    def acquire(self, ref: ModelRef, model: bytes, *, measure: bool = False) -> ModelSession:
         """Return the model's session; give it back with `release`.
 
+        With `measure` a small model is run a few times, to learn how many threads it wants.
         Raises HashMismatch if the bytes are not the ones the manifest names, UnreadableModel or
         ModelFailed.
         """
@@ -216,7 +234,7 @@ class SessionCache:
             else:
                 if sha256(model).digest() != ref.sha256:
                     raise HashMismatch(f"the model '{ref.name}' has other bytes than it should")
-                session, users = self._load(model), 0
+                session, users = self._load(ref.sha256, model, measure=measure), 0
             self._open[ref.sha256] = (session, users + 1)
             return session
 
@@ -230,28 +248,58 @@ class SessionCache:
             del session
         ort.give_back()
 
-    def _load(self, model: bytes) -> ModelSession:
+    def _load(self, digest: ContentHash, model: bytes, *, measure: bool) -> ModelSession:
         check_model(model)
         self._empty_dir.mkdir(parents=True, exist_ok=True)
         if any(self._empty_dir.iterdir()):
             raise ModelFailed(f"{self._empty_dir} must be empty and is not")
-        return ModelSession(self._open_session(model), self._ticker, len(model))
+        count = self._settings.model_threads or self._threads.get(digest, threads.DEFAULT)
+        session = self._opened(model, count)
+        if not measure or self._settings.model_threads or digest in self._threads:
+            return session
+        self._threads[digest] = threads.DEFAULT
+        while len(self._threads) > MEASURED_MAX:
+            self._threads.popitem(last=False)
+        try:
+            one = self._if_better(model, session)
+        except (ModelFailed, TimeLimit):  # it does not take what was made up
+            one = None
+        if one is not None:
+            self._threads[digest], session = threads.ONE, one
+            _log.info("a model is run by one thread, which was measured to be faster")
+        del one
+        ort.give_back()  # one of the two has gone
+        return session
 
-    def _open_session(self, model: bytes) -> "InferenceSession":
+    def _opened(self, model: bytes, count: int) -> ModelSession:
+        return ModelSession(
+            self._open_session(model, count), self._ticker, len(model), threads=count
+        )
+
+    def _if_better(self, model: bytes, default: ModelSession) -> ModelSession | None:
+        """Return the model with one thread, if it is better off with that."""
+        inputs = threads.trials(len(model), default.inputs) if default.on_cpu else []
+        if not inputs or not threads.is_short(_bounded(default), inputs[0], now=perf_counter):
+            return None
+        one = self._opened(model, threads.ONE)
+        run, alone = _bounded(default), _bounded(one)
+        return one if threads.one_is_better(run, alone, inputs, now=perf_counter) else None
+
+    def _open_session(self, model: bytes, count: int) -> "InferenceSession":
         """Return a session on the best accelerator that takes the model, or on the CPU."""
         for each in providers.usable(providers.survey(self._caps), self._caps):
-            options = self._options()
+            options = self._options(count)
             options.enable_mem_pattern = each.memory_pattern
             accelerated = (each.provider, dict(each.options))
             try:
                 return ort.open_session(model, options, [accelerated, providers.CPU_PROVIDER])
             except ModelFailed as error:
                 self.fallbacks.note(each, error.message)
-        return ort.open_session(model, self._options(), [providers.CPU_PROVIDER])
+        return ort.open_session(model, self._options(count), [providers.CPU_PROVIDER])
 
-    def _options(self) -> "SessionOptions":
+    def _options(self, count: int) -> "SessionOptions":
         return ort.session_options(
-            threads=self._settings.model_threads,
+            threads=count,
             spin=self._settings.model_spin,
             empty_dir=self._empty_dir,
         )
@@ -259,6 +307,11 @@ class SessionCache:
 
 Sessions = Mapping[str, ModelSession]
 """A module's models, by the name its guest opens them with."""
+
+
+def _bounded(session: ModelSession) -> threads.Run:
+    """Return runs of a model that are stopped if they take longer than measuring may."""
+    return lambda arrays: session.run(arrays, session.deadline_in(threads.BUDGET_S))
 
 
 def _late() -> TimeLimit:

@@ -49,6 +49,38 @@ class RunClock:
         self._wall_s, self._cpu_s = wall_s, cpu_s
 
 
+class Ticks:
+    """When ticks are due, and how many have been made; those never begin anew. Pure.
+
+    The epoch of an engine moves with each of them and only then. So a guest that is told to stop at
+    a tick once, stops there: whoever wants it to stop at the same one again need not say so.
+    """
+
+    def __init__(self, tick_s: float) -> None:
+        self.tick_s = tick_s
+        self.made = 0
+        self._before = 0
+        """Ticks made when they began the last time: those of a pause are not caught up with."""
+        self.started = 0.0
+        """When that was."""
+
+    def start(self, now: float) -> None:
+        """Ticks are due from now on."""
+        self.started, self._before = now, self.made
+
+    def due(self, now: float) -> int:
+        """Return how many ticks must have been made by now, in all."""
+        return self._before + int((now - self.started) / self.tick_s)
+
+    def first_after(self, deadline: float) -> int:
+        """Return the number of the first tick that is made at this time or later."""
+        return self._before + ceil((deadline - self.started) / self.tick_s)
+
+    def next_at(self) -> float:
+        """Return when the next one is due."""
+        return self.started + (self.made - self._before + 1) * self.tick_s
+
+
 class Alarm:
     """Something to be stopped at a deadline, again and again: made once, set for each run.
 
@@ -71,7 +103,7 @@ class Ticker:
 
     def __init__(self, advance: Callable[[], None], *, tick_ms: int) -> None:
         self._advance = advance
-        self._tick_s = tick_ms / 1000
+        self.ticks = Ticks(tick_ms / 1000)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._nap = threading.Event()
@@ -79,9 +111,6 @@ class Ticker:
         """One entry for each of what runs; adding and taking are atomic, and need no lock."""
         self._ticking = False
         self._clock = RunClock()
-        self._started = self.now()
-        self._done = 0
-        """Ticks made since `_started`."""
         self._thread: threading.Thread | None = None
         self._alarms: WeakSet[Alarm] = WeakSet()
 
@@ -90,13 +119,15 @@ class Ticker:
         return perf_counter() - self._clock.frozen_s
 
     def begin(self, seconds: float) -> tuple[float, int]:
-        """Enter, and return when a call that may take so long has to end: as time, and in ticks.
+        """Enter, and return when a call that may take so long has to end: the time, and the tick.
 
         Ticks come at their time or later: the first one after the deadline is what counts.
         """
-        self.enter()
+        self._running.append(None)
+        if not self._ticking:
+            self._resume()
         deadline = perf_counter() - self._clock.frozen_s + seconds
-        return deadline, ceil((deadline - self._started) / self._tick_s) - self._done
+        return deadline, self.ticks.first_after(deadline)
 
     def enter(self) -> None:
         """Something starts to run: tick until as many have left."""
@@ -112,7 +143,7 @@ class Ticker:
     def _start(self) -> None:
         self._ticking = True
         self._clock.start(perf_counter(), process_time())
-        self._started, self._done = self.now(), 0
+        self.ticks.start(self.now())
         self._wake.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="meshnode-ticker", daemon=True)
@@ -137,19 +168,19 @@ class Ticker:
             self._tick_until_idle()
 
     def _tick_until_idle(self) -> None:
-        last_busy = self._started
-        nap_s = self._tick_s
+        ticks = self.ticks
+        last_busy = ticks.started
+        nap_s = ticks.tick_s
         while True:
             self._nap.wait(nap_s)
             self._clock.woken(perf_counter(), process_time(), after_s=nap_s)
             now = self.now()
             # Late wake-ups are caught up with, so that ticks stay wall time on a busy machine.
-            due = int((now - self._started) / self._tick_s)
-            for _ in range(due - self._done):
+            for _ in range(ticks.due(now) - ticks.made):
                 self._advance()
-            self._done = due
+                ticks.made += 1
             with self._lock:
-                next_at = min(self._ring(now), self._started + (due + 1) * self._tick_s)
+                next_at = min(self._ring(now), ticks.next_at())
                 if self._running:
                     last_busy = now
                 elif now - last_busy > _LINGER_S and self._stop():

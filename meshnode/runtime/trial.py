@@ -87,6 +87,8 @@ class Trial:
     latency_ms: list[float] = field(default_factory=list)
     overhead_ms: list[float] = field(default_factory=list)
     """Of the same runs, what was not spent in onnxruntime."""
+    threads: dict[str, int] = field(default_factory=dict)
+    """Of models that were measured, for one operator; 0 is onnxruntime's own choice."""
     batch: str = ""
     """How a batch compares with single runs; empty if the module does not batch."""
     notes: list[str] = field(default_factory=list)
@@ -129,6 +131,12 @@ class Examiner:
         """
         trial = self.trial
         with self._loaded() as module:
+            measured = self._runtime.model_threads
+            trial.threads = {
+                ref.name: measured[ref.sha256]
+                for ref in self._manifest.models
+                if ref.sha256 in measured
+            }
             trial.stages_ms = cold_start(
                 self._wasm,
                 self._manifest,

@@ -45,6 +45,14 @@ class Reader:
         value, self.position = read_leb(self._data, self.position, len(self._data))
         return value
 
+    def u32s(self, count: int) -> tuple[int, ...]:
+        """Return the next `count` LEB128 numbers."""
+        short = bytes(self._data[self.position : self.position + count])
+        if len(short) == count and short.isascii():  # each has one byte, as is usual
+            self.position += count
+            return tuple(short)
+        return tuple(self.u32() for _ in range(count))
+
     def count(self, most: int, what: str) -> int:
         """Return a vector's length, or raise if it is more than `most`."""
         value = self.u32()

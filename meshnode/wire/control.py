@@ -35,6 +35,9 @@ OPS: dict[str, int] = {
     "publish": PUBLISH_BYTES_MAX,
     "invite": 0,
     "trust": 0,
+    "revoke": 0,
+    "revocations": 0,
+    "rotate": 0,
     "stop": 0,
 }
 """Each operation, and the most bytes its request's body may have."""

@@ -6,7 +6,8 @@
 The plaintexts of consecutive records are one stream of frames. A frame lies whole inside one
 record, except that the payload of a BODY frame may go on in the records after it. So a bulk chunk
 is sealed straight from the sender's tensor and opened straight into the receiver's body: no copy
-at either end. Nonces count from 0; every 2^20 records the key moves on by Noise's REKEY.
+at either end. Nonces count from 0; every 2^20 records, and after each REKEY frame, the key moves on
+by Noise's REKEY.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Protocol
 
-from meshnode.errors import RemoteProtocolError
+from meshnode.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.wire.limits import (
     CHUNK_BYTES_BULK,
     HEADER_BYTES_MAX,
@@ -28,11 +29,16 @@ TAG_BYTES = 16
 RECORD_OVERHEAD_BYTES = LENGTH_BYTES + TAG_BYTES
 REKEY_RECORDS = 2**20
 """Far inside ChaCha20-Poly1305's bounds; what was sent before cannot be opened with a later key."""
+RECORDS_MAX = 2**64 - 1
+"""Noise section 5.1: this nonce is REKEY's; a direction that came so far is used up."""
 FRAME_HEAD = Struct(">IBI")
 FRAME_HEAD_BYTES = FRAME_HEAD.size
+REKEY_RECORD_BYTES = RECORD_OVERHEAD_BYTES + FRAME_HEAD_BYTES
 GOODBYE_BYTES_MAX = 512
-READ_BUFFER_BYTES_MIN = 16 * KIB
-"""What an idle connection keeps; it grows to the largest record that comes."""
+READ_BUFFER_BYTES_MIN = 2 * KIB
+"""What a connection begins with: most never need more. It doubles when a read fills it, and grows
+to the largest record; an idle connection keeps none."""
+SCRATCH_BYTES_MIN = KIB
 READ_BUFFER_BYTES_MAX = RECORD_BYTES_MAX + LENGTH_BYTES
 
 _NONCE = Struct("<IQ")
@@ -50,6 +56,8 @@ class Kind(IntEnum):
     """The caller gave the call up. Empty."""
     GOODBYE = 4
     """No new calls: last call id that was taken, u32, then a reason in UTF-8. Call id 0."""
+    REKEY = 5
+    """The records after this one are under the next key. The last frame of its record, empty."""
 
 
 PAYLOAD_BYTES_MAX = {
@@ -57,6 +65,7 @@ PAYLOAD_BYTES_MAX = {
     Kind.BODY: CHUNK_BYTES_BULK,
     Kind.CANCEL: 0,
     Kind.GOODBYE: GOODBYE_BYTES_MAX,
+    Kind.REKEY: 0,
 }
 
 
@@ -97,30 +106,70 @@ def frame_head(call_id: int, kind: Kind, size: int) -> bytes:
 
 
 class RecordKey:
-    """The key of one direction: hands out each nonce once and moves the key on in time."""
+    """The key of one direction: uses each nonce once and moves the key on in time."""
 
     def __init__(
-        self, key: bytes, make_cipher: MakeCipher, *, rekey_records: int = REKEY_RECORDS
+        self,
+        key: bytes,
+        make_cipher: MakeCipher,
+        *,
+        rekey_records: int = REKEY_RECORDS,
+        first: int = 0,
     ) -> None:
+        """`first` is the number of the first record; only tests begin elsewhere than at 0."""
         self._make_cipher = make_cipher
-        self._cipher = make_cipher(key)
+        self._key = key
+        self._made: Cipher | None = None
         self._rekey_records = rekey_records
-        self._count = 0
+        self._count = first
+        self._next_rekey = first - first % rekey_records + rekey_records
 
-    def next(self) -> tuple[Cipher, bytes]:
-        """Return the cipher and nonce of the next record."""
-        count = self._count
-        if count and count % self._rekey_records == 0:
-            moved = bytearray(32 + TAG_BYTES)
-            self._cipher.seal_into(_REKEY_NONCE, bytes(32), memoryview(moved))
-            self._cipher = self._make_cipher(bytes(moved[:32]))
-        self._count = count + 1
-        return self._cipher, _NONCE.pack(0, count)
+    def seal_into(self, plaintext: Buffer, out: memoryview) -> None:
+        """Seal the next record; raise LocalProtocolError when the numbers are used up."""
+        if self._count >= RECORDS_MAX:
+            raise LocalProtocolError("a channel key is used up")
+        self._cipher().seal_into(_NONCE.pack(0, self._count), plaintext, out)
+        self._advance()
+
+    def open_into(self, sealed: Buffer, out: memoryview) -> None:
+        """Open the next record, or raise RemoteProtocolError and stay where it is."""
+        if self._count >= RECORDS_MAX:
+            raise RemoteProtocolError("a channel key is used up")
+        self._cipher().open_into(_NONCE.pack(0, self._count), sealed, out)
+        self._advance()
+
+    def move_on(self) -> None:
+        """Noise's REKEY: nothing sealed so far can be opened with the new key."""
+        moved = bytearray(32 + TAG_BYTES)
+        self._cipher().seal_into(_REKEY_NONCE, bytes(32), memoryview(moved))
+        self._key, self._made = bytes(moved[:32]), None
+
+    def shrink(self) -> None:
+        """Give back OpenSSL's state, 2 KB; the next record makes it again in a few us."""
+        self._made = None
+
+    def _cipher(self) -> Cipher:
+        if self._made is None:
+            self._made = self._make_cipher(self._key)
+        return self._made
+
+    def _advance(self) -> None:
+        self._count += 1
+        if self._count == self._next_rekey:
+            self._next_rekey += self._rekey_records
+            self.move_on()
 
 
 def sealed_size(plaintexts: Sequence[Buffer]) -> int:
     """Return how many bytes these records take on the wire."""
     return sum(map(len, plaintexts)) + RECORD_OVERHEAD_BYTES * len(plaintexts)
+
+
+def seal_rekey(key: RecordKey, out: memoryview) -> int:
+    """Write the record that says that the key moves on, and move it; return its size."""
+    size = seal_records(key, [frame_head(0, Kind.REKEY, 0)], out)
+    key.move_on()
+    return size
 
 
 def seal_records(key: RecordKey, plaintexts: Sequence[Buffer], out: memoryview) -> int:
@@ -131,10 +180,9 @@ def seal_records(key: RecordKey, plaintexts: Sequence[Buffer], out: memoryview) 
     at = 0
     for plaintext in plaintexts:
         size = len(plaintext) + TAG_BYTES
-        cipher, nonce = key.next()
         out[at : at + LENGTH_BYTES] = size.to_bytes(LENGTH_BYTES, "big")
         at += LENGTH_BYTES
-        cipher.seal_into(nonce, plaintext, out[at : at + size])
+        key.seal_into(plaintext, out[at : at + size])
         at += size
     return at
 
@@ -150,11 +198,12 @@ class FrameReader:
     def __init__(self, key: RecordKey, receiver: FrameReceiver) -> None:
         self._key = key
         self._receiver = receiver
-        self._view = memoryview(bytearray(READ_BUFFER_BYTES_MIN))
+        self._view = memoryview(b"")
         self._start = 0
         self._end = 0
         self._needed = LENGTH_BYTES
-        self._scratch = memoryview(bytearray(READ_BUFFER_BYTES_MIN))
+        self._filled = False
+        self._scratch = memoryview(b"")
         self._body_left = 0
         self._body_call = 0
         self._body: memoryview | None = None
@@ -165,8 +214,10 @@ class FrameReader:
         if held == 0:
             self._start = self._end = 0
         size = len(self._view)
-        if self._needed > size:
-            self._move(held, min(max(self._needed, 2 * size), READ_BUFFER_BYTES_MAX))
+        if self._needed > size or self._filled:
+            self._filled = False
+            wanted = max(self._needed, 2 * size, READ_BUFFER_BYTES_MIN)
+            self._move(held, min(wanted, READ_BUFFER_BYTES_MAX))
         elif self._start + self._needed > size:
             self._move(held, size)
         return self._view[self._end :]
@@ -174,6 +225,7 @@ class FrameReader:
     def received(self, count: int) -> None:
         """Take the next `count` bytes of `space()`; hand every whole frame to the receiver."""
         self._end += count
+        self._filled = self._end == len(self._view) < READ_BUFFER_BYTES_MAX
         while True:
             held = self._end - self._start
             if held < LENGTH_BYTES:
@@ -190,12 +242,13 @@ class FrameReader:
             self._start = body + size
 
     def shrink(self) -> None:
-        """Give back a grown buffer. Only while nobody holds the view of `space()`."""
-        if self._start == self._end and len(self._view) > READ_BUFFER_BYTES_MIN:
-            self._view = memoryview(bytearray(READ_BUFFER_BYTES_MIN))
+        """Give the buffers back. Only while nobody holds the view of `space()`."""
+        if self._start == self._end:
+            self._view = memoryview(b"")
             self._start = self._end = 0
-        if len(self._scratch) > READ_BUFFER_BYTES_MIN:
-            self._scratch = memoryview(bytearray(READ_BUFFER_BYTES_MIN))
+            self._filled = False
+        self._scratch = memoryview(b"")
+        self._key.shrink()
 
     def _move(self, held: int, size: int) -> None:
         """Bring what is held to the front of a buffer of `size` bytes."""
@@ -207,15 +260,14 @@ class FrameReader:
 
     def _open(self, sealed: memoryview) -> None:
         size = len(sealed) - TAG_BYTES
-        cipher, nonce = self._key.next()
         if self._body is not None and size <= self._body_left:
-            cipher.open_into(nonce, sealed, self._body[:size])
+            self._key.open_into(sealed, self._body[:size])
             self._advance_body(size)
             return
         if size > len(self._scratch):
-            self._scratch = memoryview(bytearray(size))
+            self._scratch = memoryview(bytearray(max(size, SCRATCH_BYTES_MIN)))
         plain = self._scratch[:size]
-        cipher.open_into(nonce, sealed, plain)
+        self._key.open_into(sealed, plain)
         self._parse(plain)
 
     def _parse(self, plain: memoryview) -> None:
@@ -233,6 +285,11 @@ class FrameReader:
                 self._body_call, self._body_left = call_id, size
                 self._body = self._receiver.body_space(call_id, size)
                 continue
+            if kind is Kind.REKEY:
+                if call_id or at < end:
+                    raise RemoteProtocolError("a REKEY frame that does not end its record")
+                self._key.move_on()
+                return
             if size > end - at:
                 raise RemoteProtocolError(f"a {kind.name} frame goes on in another record")
             self._receiver.frame(call_id, kind, bytes(plain[at : at + size]))

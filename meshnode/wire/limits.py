@@ -69,3 +69,7 @@ SEEDS_MAX = 16
 CERTIFICATE_CHAIN_MAX = 6
 CERTIFICATE_BYTES_MAX = 512
 FORWARD_HOPS_MAX = 1
+DIGEST_BYTES = 16
+"""What two members compare of a list before one sends it."""
+RECONCILED_BYTES_MAX = MIB
+"""Three keys and 1,024 revocations with their admins' certificates are 0.4 MB."""

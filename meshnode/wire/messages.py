@@ -9,9 +9,18 @@ from typing import TypeAlias
 
 from meshnode.caps import Caps
 from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, RequestId
+from meshnode.wire.dht_messages import FindNode as FindNode
+from meshnode.wire.dht_messages import FoundNodes as FoundNodes
+from meshnode.wire.dht_messages import FoundRecords as FoundRecords
+from meshnode.wire.dht_messages import GetRecords as GetRecords
+from meshnode.wire.dht_messages import PutRecord as PutRecord
+from meshnode.wire.dht_messages import PutReply as PutReply
+from meshnode.wire.reconciling import Reconcile as Reconcile
+from meshnode.wire.reconciling import Reconciled as Reconciled
 from meshnode.wire.tensor import Body as Body
 from meshnode.wire.tensor import Buffer as Buffer
 from meshnode.wire.tensor import TensorHeader as TensorHeader
+from meshnode.wire.terms import NO_TERMS, Terms
 
 NOBODY = NodeTag(bytes(8))
 """Where a tag must stand and there is no node to name."""
@@ -102,68 +111,6 @@ class Gossip:
     loads: tuple[LoadRecord, ...] = ()
 
 
-# ---------------------------------------------------------------- DHT (UDP)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindNode:
-    """Kademlia: the k contacts you know closest to `target` (32 bytes)."""
-
-    rpc: int
-    """Random 64 bits; an answer counts only from the contact that was asked."""
-    target: bytes
-    count: int = 16
-    """How many contacts are wanted at most; 0 asks for a sign of life only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundNodes:
-    """Answer to FindNode."""
-
-    rpc: int
-    contacts: tuple[Contact, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetRecords:
-    """Kademlia: the signed records you hold under `key` (32 bytes), and closer contacts."""
-
-    rpc: int
-    key: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRecords:
-    """Answer to GetRecords: as many records as fit, and contacts that are closer."""
-
-    rpc: int
-    records: tuple[bytes, ...]
-    """COSE_Sign1, unverified: the reader verifies."""
-    contacts: tuple[Contact, ...]
-    more: bool
-    """More records are held than fitted; ask again for another random subset."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutRecord:
-    """Kademlia: store this signed record under the key it belongs to."""
-
-    rpc: int
-    record: bytes
-    cas: int | None = None
-    """Keep it only in place of the record with this sequence number (BEP 44), or of none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutReply:
-    """Answer to PutRecord."""
-
-    rpc: int
-    kept: bool
-    seq: int = 0
-    """The sequence number that is held there now, under this key and by this signer; 0 if none."""
-
-
 # ---------------------------------------------------------------- calls (TCP)
 
 
@@ -177,6 +124,7 @@ class Predict:
     """Who produced the input (a camera id); placement may keep a source on one node."""
     budget_ms: int
     hops_left: int
+    terms: Terms = NO_TERMS
     tensors: tuple[TensorHeader, ...]
     body: Body = ()
 
@@ -219,6 +167,8 @@ class Failure:
     because: tuple[str, ...] = ()
     try_: str = ""
     load: LoadRecord | None = None
+    instead: NodeTag | None = None
+    """The idle node that asked for this work: send it there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,10 +314,19 @@ Datagram: TypeAlias = (
 """What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
 
 Request: TypeAlias = (
-    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | Join
+    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | Join | Reconcile
 )
 Reply: TypeAlias = (
-    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog | Admission
+    Prediction
+    | Failure
+    | Description
+    | Held
+    | PieceHashes
+    | Piece
+    | Holding
+    | Catalog
+    | Admission
+    | Reconciled
 )
 StreamMessage: TypeAlias = Request | Reply
 """What travels over a connection."""

@@ -126,6 +126,11 @@ class Mux:
         return not (self._own or self._peer or self._outbox)
 
     @property
+    def used_up(self) -> bool:
+        """Whether there is no id left for another own call: a day at full speed."""
+        return self._next_id > CALL_ID_MAX
+
+    @property
     def has_output(self) -> bool:
         """Whether `next_batch` would return anything."""
         return bool(self._outbox)
@@ -135,11 +140,16 @@ class Mux:
         """Bodies queued and not yet sent; the owner bounds them."""
         return self._outbox.body_bytes
 
+    @property
+    def small_waiting(self) -> int:
+        """Small messages and frames queued and not yet sent."""
+        return self._outbox.small_waiting
+
     def request(self, header: bytes, body: Body) -> int:
         """Queue a call and return its id. Raises Overloaded if too many are in flight."""
         if len(self._own) >= self._calls_max:
             raise Overloaded(f"{self._calls_max} calls to this peer are in flight already")
-        if self._next_id > CALL_ID_MAX:
+        if self.used_up:
             raise LocalProtocolError("this connection has used up its call ids")
         call_id = self._next_id
         self._outbox.put_message(call_id, header, body)

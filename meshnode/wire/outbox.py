@@ -46,6 +46,11 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._small or self._bulk)
 
+    @property
+    def small_waiting(self) -> int:
+        """Messages that have not begun, and frames that belong to none."""
+        return len(self._small)
+
     def put_message(self, call_id: int, header: bytes, body: Body) -> None:
         """Queue a message. Raises LocalProtocolError if its header is too long."""
         if len(header) > HEADER_BYTES_MAX:

@@ -9,6 +9,7 @@ raises `Misfit`, which gathers the path of the field while it rises; `codec` tur
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from operator import attrgetter, index
@@ -24,6 +25,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\u
 """Controls, line and paragraph separators, and marks that reorder text: a peer's words are shown
 in terminals and logs. Spelled out and not `isprintable()`, which differs between versions."""
 
+_new = object.__new__
 Value = Any
 """A message's field: its type is the dataclass's, which mypy checks at both ends."""
 
@@ -66,6 +68,9 @@ class Uint:
 
     def pack(self, value: Value) -> Plain:
         """Enums and flags become plain numbers."""
+        return value if type(value) is int and 0 <= value <= self.most else self._number(value)
+
+    def _number(self, value: Value) -> Plain:
         return self.unpack(index(value))
 
     def unpack(self, plain: Plain) -> Value:
@@ -101,7 +106,7 @@ class CapsField:
 
     def unpack(self, plain: Plain) -> Value:
         """The number's bits."""
-        return Caps(U32.unpack(plain))
+        return _caps(U32.unpack(plain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +201,16 @@ class ListOf:
         """Convert every item; a Misfit gets the item's place into its path."""
         if len(values) > self.most:
             raise Misfit(f"has {len(values)} items, limit {self.most}")
-        done: list[Value] = []
         try:
-            for value in values:
-                done.append(convert(value))
-        except Misfit as misfit:
-            raise misfit.within(f"[{len(done)}]") from None
-        return done
+            return [convert(value) for value in values]
+        except Misfit:
+            pass
+        for place, value in enumerate(values):  # once more, to say which
+            try:
+                convert(value)
+            except Misfit as misfit:
+                raise misfit.within(f"[{place}]") from None
+        raise AssertionError("a value that did not fit fits now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +281,17 @@ class Record:
         """Raises Misfit if fields contradict each other."""
         self._names = tuple(fields)
         self._packers = [(attrgetter(name), field.pack) for name, field in fields.items()]
-        self._unpackers = [field.unpack for field in fields.values()]
+        slots = vars(kind)
+        self._unpackers = [(slots[name].__set__, field.unpack) for name, field in fields.items()]
+        """How each field is set and unpacked. The values go straight into the slots of a new
+        instance: a frozen dataclass's `__init__` takes as long as unpacking them, and a gossip
+        has thirty of those."""
+        self._beside = [
+            (slots[each.name].__set__, each.default)
+            for each in dataclass_fields(kind)
+            if each.name not in fields
+        ]
+        """What travels beside the list, and its value if nothing came: only `body`."""
 
     def pack(self, value: Value) -> Plain:
         """Return the list of the fields' plain forms."""
@@ -291,14 +309,16 @@ class Record:
         """Return the dataclass; a body that came beside the list is put in as it is."""
         if type(plain) is not list or len(plain) != len(self._names):
             raise Misfit(f"is not a list of {len(self._names)} fields")
-        done: list[Value] = []
+        value = _new(self.kind)
+        count = 0
         try:
-            for unpack, item in zip(self._unpackers, plain, strict=True):
-                done.append(unpack(item))
+            for (put, unpack), item in zip(self._unpackers, plain, strict=True):
+                put(value, unpack(item))
+                count += 1
         except Misfit as misfit:
-            raise misfit.within(self._names[len(done)]) from None
-        values = dict(zip(self._names, done, strict=True))
-        value = self.kind(**values, body=body) if body else self.kind(**values)
+            raise misfit.within(self._names[count]) from None
+        for put, default in self._beside:
+            put(value, body or default)
         if self._check is not None:
             self._check(value)
         return value
@@ -329,8 +349,18 @@ class ContactField:
         host = plain[1]
         if type(host) is not bytes and type(host) is not str:
             raise Misfit("has a host that is neither bytes nor text")
-        key = PublicKey(self._key.unpack(plain[0]))
-        return Contact(key, Address(_unpack_host(host), _check_port(plain[2])))
+        return _contact(PublicKey(self._key.unpack(plain[0])), host, _check_port(plain[2]))
+
+
+@lru_cache(maxsize=8192)
+def _contact(key: PublicKey, host: bytes | str, port: int) -> Contact:
+    """Return a contact. The same few thousand come again and again, so each is made once."""
+    return Contact(key, Address(_unpack_host(host), port))
+
+
+@lru_cache(maxsize=1024)
+def _caps(bits: int) -> Caps:
+    return Caps(bits)
 
 
 def _check_port(port: object) -> int:

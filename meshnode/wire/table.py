@@ -33,6 +33,7 @@ from meshnode.wire.schema import (
     exactly,
 )
 from meshnode.wire.tensor import TensorHeader
+from meshnode.wire.terms import REFUSALS_MAX, Terms
 
 HASH_BYTES = 32
 STATE_MAX = 3
@@ -63,6 +64,7 @@ def _check_names(message: messages.Predict | messages.Prediction) -> None:
 
 ID = exactly(HASH_BYTES)
 TAG = exactly(8)
+DIGEST = exactly(limits.DIGEST_BYTES)
 BLOB_SIZE = Uint(limits.BLOB_BYTES_MAX)
 CERTIFICATES = ListOf(Bytes(1, limits.CERTIFICATE_BYTES_MAX), limits.CERTIFICATE_CHAIN_MAX)
 CONTACT = ContactField()
@@ -104,6 +106,13 @@ TENSOR = Record(
     size=Uint(limits.BODY_BYTES_MAX),
 )
 TENSORS = ListOf(TENSOR, limits.TENSORS_MAX)
+TERMS = Record(
+    Terms,
+    alternative=U32,
+    refusals=Uint(REFUSALS_MAX),
+    cold_refusals=Uint(REFUSALS_MAX),
+    moved=Flag(),
+)
 TIMING = Record(messages.Timing, queue_us=U64, cold_us=U64, run_us=U64, model_us=U64)
 CATALOG_ENTRY = Record(
     messages.CatalogEntry,
@@ -175,6 +184,7 @@ CALLS: dict[int, Call] = {
             source=Words(limits.NAME_CHARS_MAX),
             budget_ms=U32,
             hops_left=Uint(limits.FORWARD_HOPS_MAX),
+            terms=TERMS,
             tensors=TENSORS,
         ),
         limits.BODY_BYTES_MAX,
@@ -202,6 +212,7 @@ CALLS: dict[int, Call] = {
         because=LinesOf(limits.REASONS_MAX, limits.REASON_CHARS_MAX),
         try_=Words(limits.TEXT_CHARS_MAX),
         load=OptionalOf(LOAD),
+        instead=OptionalOf(TAG),
     ),
     4: _call(messages.Describe, module=ID),
     5: Call(
@@ -235,6 +246,12 @@ CALLS: dict[int, Call] = {
         chain=CERTIFICATES,
         members=ListOf(CONTACT, limits.ADMISSION_MEMBERS_MAX),
         seeds=ListOf(CONTACT, limits.SEEDS_MAX),
+    ),
+    24: Call(
+        Record(messages.Reconcile, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
+    ),
+    25: Call(
+        Record(messages.Reconciled, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
     ),
 }
 

@@ -15,6 +15,7 @@ from meshnode.modules.layout import read_head
 from meshnode.modules.manifest import Manifest
 from meshnode.modules.pack import assemble, runner_manifest
 from meshnode.node.lane import Lane, LaneParts
+from meshnode.node.pretence import REAL
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Worker
 from meshnode.placement.observe import LoadMeter
@@ -60,7 +61,7 @@ async def lane_of(
             meter=LoadMeter(NodeId(b"n" * 32), speed=100, batch_max=batch_max),
             turns=turns or Turns(2),
             nursery=nursery,
-            slowdown=1.0,
+            pretence=REAL,
             note_finished=lambda: None,
         )
         settings = BatchingSettings(batch_max=batch_max)

@@ -35,7 +35,7 @@ def test_any_bytes_of_a_key_holder_are_refused(rest: bytes) -> None:
     assert bob.is_for_me(packet)
     with pytest.raises(RemoteProtocolError):
         bob.open(packet)
-    assert not bob._pair_keys
+    assert not bob._pairs
 
 
 @given(st.binary(max_size=1128), st.integers(0, 1200))

@@ -10,7 +10,18 @@ from meshnode.cli.main import VERBS, build_parser
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("trio", "numpy", "onnxruntime", "wasmtime", "nacl", "cbor2", "kademlia", "cryptography")
-CLIENT_VERBS = ("invite", "predict", "peers", "modules", "status", "trust", "stop", "version")
+CLIENT_VERBS = (
+    "invite",
+    "predict",
+    "peers",
+    "modules",
+    "status",
+    "trust",
+    "revoke",
+    "rotate",
+    "stop",
+    "version",
+)
 
 
 def imported_by(code: str) -> set[str]:

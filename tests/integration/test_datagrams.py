@@ -215,9 +215,8 @@ async def test_a_prefix_over_its_rate_is_dropped_before_public_key_work(
     stranger: Stranger,
 ) -> None:
     async with node(BOB, settings=NetSettings(datagrams_private_s=5)) as b:
-        packet = stranger.seal(b, Ping(sequence=1))
-        for _ in range(50):
-            stranger.send(b, packet)
+        for number in range(50):
+            stranger.send(b, stranger.seal(b, Ping(sequence=number)))
         with trio.fail_after(10):
             while b.socket.stats.received < 50:
                 await trio.lowlevel.checkpoint()

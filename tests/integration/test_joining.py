@@ -92,6 +92,35 @@ async def test_joining_with_a_good_invite() -> None:
         assert len(a.pool) == 0, "a joiner is no peer to call"
 
 
+async def test_a_way_that_swallows_the_first_attempt_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sponsor = Sponsor()
+    (door,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    monkeypatch.setattr("meshnode.net.join.ATTEMPT_S", 0.2)
+    async with door, node(ALICE, sponsor.answer, channel=sponsor.channel) as a:
+        invite = sponsor.invite(Address(*door.socket.getsockname()[:2]))
+
+        async def swallow_the_first() -> None:
+            lost = await door.accept()
+            monkeypatch.setattr("meshnode.net.join.ATTEMPT_S", 5.0)
+            near, port = await door.accept(), a.contact.address.port
+            far = await trio.open_tcp_stream("127.0.0.1", port)
+            async with lost, near, far, trio.open_nursery() as pipes:
+                pipes.start_soon(pipe, near, far)
+                pipes.start_soon(pipe, far, near)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(swallow_the_first)
+            assert (await join(invite, EVE, name="eve")).mesh_name == mesh_of(ALICE).name
+            nursery.cancel_scope.cancel()
+
+
+async def pipe(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    async for data in source:
+        await sink.send_all(data)
+
+
 async def test_used_and_expired_invites_are_told_apart() -> None:
     sponsor = Sponsor()
     async with node(ALICE, sponsor.answer, channel=sponsor.channel) as a:

@@ -149,6 +149,22 @@ async def test_a_request_at_any_node_is_answered_like_onnxruntime(
         assert [i.manifest.name for i in b.parts.library.modules] in ([], ["digits"])
 
 
+async def test_a_request_that_is_cancelled_before_it_is_placed_ends_quietly(
+    tmp_path: Path, digits: bytes, image: np.ndarray
+) -> None:
+    async with AsyncExitStack() as stack:
+        mesh = Mesh(tmp_path, stack)
+        a = await mesh.add("a", **{"caps.use": "cpu"})
+        b = await mesh.add("b")
+        await mesh.see_each_other()
+        await b.publish(packed(digits, publisher_of(tmp_path, "b")), [], 2)
+        await ask(a, "digits", {"images": image})
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await ask(a, "digits", {"images": image})
+        assert scope.cancelled_caught
+
+
 async def test_it_is_fetched_from_several_peers_and_survives_its_publisher(
     tmp_path: Path, digits: bytes, image: np.ndarray
 ) -> None:

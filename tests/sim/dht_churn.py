@@ -5,8 +5,9 @@ from math import log
 
 from meshnode.dht.machine import FindRecords, Join, LookupFinished, Publish
 from meshnode.dht.records import ProviderRecord, key_of, sign
-from tests.sim.dht_mesh import Link, Mesh, Report, formed
+from tests.sim.dht_mesh import Mesh, Report, formed
 from tests.sim.dht_metering import Meter
+from tests.sim.network import Link
 
 MEDIAN_S = 84.0
 """1.4 min, Bamboo's harshest (Rhea and others, USENIX 2004). Sessions are exponential."""

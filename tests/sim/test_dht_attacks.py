@@ -39,9 +39,9 @@ from meshnode.wire.messages import (
     Received,
     Send,
 )
-from tests.sim.dht_mesh import NETWORK, Link, Mesh, beset, formed
+from tests.sim.dht_mesh import NETWORK, Mesh, beset, formed
 from tests.sim.dht_sybils import false_records, mine, surround
-from tests.sim.network import contact_of
+from tests.sim.network import Link, contact_of
 from tests.unit.dht.driving import A, B, C, knowing, machine, reply, sends
 from tests.unit.dht.page import ALICE, BOB, CAROL, name, node, numbered, provider
 

@@ -12,8 +12,9 @@ import pytest
 from meshnode.dht.machine import FindRecords
 from meshnode.dht.records import ProviderRecord, key_of
 from tests.sim.dht_churn import Churn
-from tests.sim.dht_mesh import Link, Mesh, Report, formed
+from tests.sim.dht_mesh import Mesh, Report, formed
 from tests.sim.dht_sybils import false_records, remove, surround
+from tests.sim.network import Link
 
 FAR = Link(delay_s=0.060, jitter_s=0.015, loss=0.01)
 """150 ms there and back, 1 % lost each way."""

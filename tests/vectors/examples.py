@@ -17,6 +17,7 @@ from meshnode.ids import (
 )
 from meshnode.wire import messages as m
 from meshnode.wire.codec import Envelope
+from meshnode.wire.terms import Terms
 
 ALICE = Contact(PublicKey(bytes([0xA1] * 32)), Address("192.0.2.1", 7001))
 BOB = Contact(PublicKey(bytes([0xB0] * 32)), Address("2001:db8::b0", 7002))
@@ -93,6 +94,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             source="camera-3",
             budget_ms=1500,
             hops_left=1,
+            terms=Terms(alternative=425, refusals=1),
             tensors=(FLAGS, IMAGE),
             body=(b"\x01\x00\x01" + bytes(5) + ONES,),
         ),
@@ -111,6 +113,9 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             message="the queue of 'digits' is full",
             because=("64 requests wait", "the oldest for 910 ms"),
             try_="again in 1 s",
+        ),
+        "given-up": m.Failure(
+            code="MN-508", message="an idle node asked for it", load=LOAD, instead=LOAD.node
         ),
     },
     "modules": {
@@ -156,13 +161,20 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             members=(ALICE, BOB),
             seeds=(CAROL,),
         ),
+        "reconcile": m.Reconcile(keys=bytes([0x6B] * 16), revocations=bytes([0x7E] * 16)),
+        "reconciled": m.Reconciled(
+            keys=bytes([0x6B] * 16),
+            revocations=bytes([0x7F] * 16),
+            body=(bytes.fromhex("828081") + b"\x82\x81\x4bcertificate\x81\x4arevocation",),
+        ),
     },
 }
 
 
 def _predict(body_size: int, tensors: str, hops: str = "01") -> str:
     """Return the header of a Predict with this list of tensors."""
-    return f"8801{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{tensors}"
+    terms = "84" + "1affffffff" + "0000f4"
+    return f"8901{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}{tensors}"
 
 
 _TENSOR = "8184" + "6161" + "67666c6f61743332" + "8102"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshnode.batching.sizing import Sizing
+from meshnode.batching.sizing import FAILS, PATIENCE_MAX, Sizing
 from meshnode.machine import Random
 
 Service = Callable[[int], float]
@@ -87,12 +87,51 @@ def test_before_anything_was_measured_batches_are_greedy() -> None:
 
 def test_sizes_are_stepped_up_one_at_a_time() -> None:
     sizing, seen = Sizing(32), []
-    for _ in range(30):
+    for _ in range(100):
         n = sizing.next_bound(32)
         seen.append(n)
         sizing.learn(n, mlp(n))
     firsts = sorted(set(seen[1:]), key=seen[1:].index)
     assert [n for n in firsts if n > 1] == [2, 4, 8, 16, 32]
+
+
+def test_tries_stand_between_batches_of_the_best_size() -> None:
+    sizing, seen = Sizing(32), []
+    for _ in range(100):
+        seen.append(sizing.next_bound(32))
+        sizing.learn(seen[-1], mlp(seen[-1]))
+    first = seen.index(2)
+    assert seen[first : first + 7] == [2, 1, 1, 2, 1, 1, 2]
+
+
+def test_what_saves_nothing_twice_is_not_tried_further() -> None:
+    sizing, seen = Sizing(32), []
+    for _ in range(16):
+        seen.append(sizing.next_bound(32))
+        sizing.learn(seen[-1], conv_in_cache(seen[-1]))
+    assert seen[1:].count(2) == FAILS
+    assert set(seen[1:]) == {1, 2}
+
+
+@pytest.mark.parametrize("service", [conv, conv_in_cache])
+def test_looks_that_save_nothing_become_rare(service: Service) -> None:
+    sizing, others = Sizing(32), []
+    for number in range(4000):
+        n = min(sizing.next_bound(32), 32)
+        sizing.learn(n, service(n))
+        if number and n > 1:
+            others.append(number)
+    assert len([n for n in others if n >= 2000]) <= 2000 / PATIENCE_MAX * 4
+
+
+def test_finding_out_costs_a_hundredth_at_most() -> None:
+    """Of the first three seconds of a crowd; the first batch is a lone request."""
+    sizing, spent_s, rows = Sizing(32), 0.0, 0
+    while spent_s < 3:
+        n = min(sizing.next_bound(32), 32) if rows else 1
+        sizing.learn(n, conv_in_cache(n))
+        spent_s, rows = spent_s + conv_in_cache(n), rows + n
+    assert rows * conv_in_cache(1) >= 0.985 * spent_s
 
 
 def test_a_size_that_would_take_for_ever_is_not_tried() -> None:

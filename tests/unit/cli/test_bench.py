@@ -14,20 +14,28 @@ ONCE = replace(runtime.QUICK, rounds=1, budget_s=0, rate_s=0.02, warm_up=1, batc
 """Everything once: the figures mean nothing, the rows are all there."""
 MODELS = ("tiny", "mlp", "conv")
 STAGES = (
-    "verify signature",
+    "verify and hash",
+    "verify and hash, a MB",
     "preflight",
     "compile",
     "compile as a node does",
-    "load compiled",
     "open models",
+    "open compiled",
+    "link",
     "start",
     "init",
+    "AOT file to ready instance",
     "self-test",
     "first request",
 )
 WANTED = {
-    *(f"{m}: session.run" for m in MODELS),
-    *(f"{m}: {c.name}" for m in MODELS for c in ABIS if c.offered),
+    *(
+        f"{m}: {side}{c.name}"
+        for m in MODELS
+        for c in ABIS
+        for side in ("", "session.run beside ")
+        if c.offered
+    ),
     "cold: SHA-256",
     *(f"cold mlp: {stage}" for stage in STAGES),
     *(
@@ -55,8 +63,9 @@ def test_json_has_the_machine_and_every_row(
     for row in rows.values():
         numbers = [row[key] for key in ("min", "p50", "p99", "max")]
         if row["baseline"]:
-            assert row["baseline"] in rows
-            numbers += [row["ratio"], row["difference_p50"], row["difference_p99"]]
+            numbers += [row["difference_p50"], row["difference_p99"]]
+            # A rate is 0 where the machine gave this process no time in most of a few ms.
+            numbers += [row["ratio"]] if rows[row["baseline"]]["p50"] else []
         assert all(math.isfinite(number) for number in numbers)
 
 

@@ -148,3 +148,48 @@ class FakeNode:
         if key == "bad":
             raise MeshnodeError("not a key")
         return {"name": name, "key": key, "short": key[:7]}
+
+    def trust_log(self) -> dict[str, Any]:
+        entry = {"at": 1_777_777_777, "what": "admitted", "name": "nas", "id": "D5TQ7RA"}
+        return {"entries": [entry], "head": "ab" * 32, "broken_at": None}
+
+    def revocations(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "line2-gw", "short": "LA6N4MN", "node_id": "LA6N4MN", "public_key": "K"}
+            | {"reason": "stolen", "at": 1_777_777_777, "by": "lab"}
+        ]
+
+    async def revoke(self, who: str, reason: str, rotate: bool) -> dict[str, Any]:
+        if who == "nobody":
+            raise MeshnodeError("no member is called 'nobody'")
+        self.asked.append({"who": who, "reason": reason, "rotate": rotate})
+        return {
+            "name": who,
+            "node_id": "LA6N4MN",
+            "already": False,
+            "number": 12,
+            "reached": 17,
+            "members": 18,
+            "not_reached": ["line6"],
+            "fallen": ["line2-cam"] if who == "line2" else [],
+            "rotating": rotate,
+        }
+
+    def rotate(self, force: bool, wait_s: int, keep_s: int) -> dict[str, Any]:
+        self.asked.append({"force": force, "wait_s": wait_s, "keep_s": keep_s})
+        return self.rotation() | {"stage": "accept"}
+
+    def rotation(self) -> dict[str, Any]:
+        return {
+            "epoch": 3,
+            "stage": "use",
+            "current_epoch": 3,
+            "accepted_epochs": [2, 3],
+            "members": 5,
+            "reached": 4,
+            "waiting": ["nas"],
+            "offline": ["line6"],
+            "finished": False,
+            "use_by": 1_777_777_777,
+            "retire_at": 1_777_777_777,
+        }

@@ -2,6 +2,7 @@
 
 import sys
 
+import nacl.bindings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,3 +89,31 @@ def test_the_module_loads_without_cryptography(monkeypatch: pytest.MonkeyPatch) 
 def test_a_key_of_the_wrong_length_is_a_bug() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         make_cipher(b"short")
+
+
+def test_hchacha20_is_the_drafts() -> None:
+    # draft-irtf-cfrg-xchacha-03, section 2.2.1
+    key = bytes(range(32))
+    start = bytes.fromhex("000000090000004a0000000031415927")
+    found = "82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc"
+    assert aead.hchacha20(key, start).hex() == found
+
+
+@pytest.mark.parametrize("have", [True, False])
+def test_xchacha_is_libsodiums_with_either_library(
+    monkeypatch: pytest.MonkeyPatch, have: bool
+) -> None:
+    monkeypatch.setattr(aead, "HAVE_CRYPTOGRAPHY", have)
+    key, start, number = b"k" * 32, bytes(range(16)), (2**63 + 7).to_bytes(8, "big")
+    cipher = aead.XChaCha(key, start)
+    for plain in (b"", b"a" * 100, bytes(1100)):
+        sealed = cipher.seal(number, plain, b"ad")
+        assert sealed == nacl.bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(
+            plain, b"ad", start + number, key
+        )
+        assert cipher.open(number, sealed, b"ad") == plain
+        for bad in (sealed[:-1], sealed[:-1] + bytes([sealed[-1] ^ 1]), b"", bytes(15)):
+            with pytest.raises(RemoteProtocolError):
+                cipher.open(number, bad, b"ad")
+        with pytest.raises(RemoteProtocolError):
+            cipher.open(number, sealed, b"other")

@@ -180,22 +180,45 @@ def test_made_up_senders_do_not_push_out_known_ones() -> None:
         made_up = Identity.from_seed(n.to_bytes(32, "big")).public_key
         with pytest.raises(RemoteProtocolError, match="does not open"):
             bob.open(packet_from(made_up))
-    assert list(bob._pair_keys) == [ALICE.public_key]
+    assert list(bob._pairs) == [ALICE.public_key]
+    assert bob.knows(ALICE.public_key)
+    assert not bob.knows(EVE.public_key)
 
 
 def test_the_caches_are_bounded_and_drop_the_longest_unused() -> None:
     alice = sealer(ALICE)
     peers = [Identity.from_seed(n.to_bytes(32, "big")).public_key for n in range(3)]
-    alice._pair_keys.update((bytes([n, m]), b"") for n in range(4) for m in range(256))
-    alice._mac_keys.update((bytes([n, m]), b"") for n in range(4) for m in range(256))
+    filler = alice._derive(BOB.public_key)
+    alice._pairs.update((n.to_bytes(2, "big"), filler) for n in range(PAIR_KEYS_MAX))
     for peer in peers:
         alice.seal(peer, b"x")
-    for cache in (alice._pair_keys, alice._mac_keys):
-        assert len(cache) == PAIR_KEYS_MAX
-        assert list(cache)[-3:] == peers
-        assert next(iter(cache)) == b"\0\3"
+    assert len(alice._pairs) == PAIR_KEYS_MAX
+    assert list(alice._pairs)[-3:] == peers
+    assert next(iter(alice._pairs)) == b"\0\3"
     alice.seal(peers[0], b"x")
-    assert list(alice._pair_keys)[-1] == peers[0]
+    assert list(alice._pairs)[-1] == peers[0]
+
+
+def nonce_of(packet: bytes) -> bytes:
+    return packet[48:72]
+
+
+def test_nonces_count_on_from_a_random_start_of_each_pair() -> None:
+    alice = sealer(ALICE)
+    nonces = [nonce_of(alice.seal(BOB.public_key, b"x")) for _ in range(3)]
+    assert len({nonce[:16] for nonce in nonces}) == 1
+    assert [int.from_bytes(nonce[16:], "big") for nonce in nonces] == [1, 2, 3]
+    to_eve = nonce_of(alice.seal(EVE.public_key, b"x"))
+    assert to_eve[:16] != nonces[0][:16]
+
+
+def test_a_forgotten_peer_gets_another_start_so_that_no_nonce_comes_twice() -> None:
+    alice = sealer(ALICE)
+    first = nonce_of(alice.seal(BOB.public_key, b"x"))
+    alice._pairs.clear()
+    again = nonce_of(alice.seal(BOB.public_key, b"x"))
+    assert first[16:] == again[16:]
+    assert first[:16] != again[:16]
 
 
 def test_the_reprs_show_no_secret() -> None:

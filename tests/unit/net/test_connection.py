@@ -34,6 +34,7 @@ from meshnode.wire.messages import (
     TensorHeader,
     Timing,
 )
+from meshnode.wire.mux import CALL_ID_MAX
 from tests.unit.net.mesh import ALICE, BLOB, BOB, connected, says_yes
 
 ASK = AskHeld(blobs=(BLOB,))
@@ -324,6 +325,45 @@ async def test_an_idle_connection_closes_and_a_busy_one_does_not(
         await trio.sleep(80)
         assert a._ended is not None
         assert b._ended is not None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [NetSettings(rekey_records=3), NetSettings(rekey_every_s=60, idle_close_s=10_000)],
+    ids=["each three records", "each minute"],
+)
+async def test_keys_move_on_under_calls_both_ways(
+    autojump_clock: trio.testing.MockClock, settings: NetSettings
+) -> None:
+    async with connected(echo, settings=settings) as (a, b):
+        before = [end._writer._key._key for end in (a, b)]
+        for number in range(20):
+            assert isinstance(await a.call(predict(bytes([number]) * 300_000)), Prediction)
+            assert await b.call(ASK) == YES
+            await trio.sleep(30)
+        after = [end._writer._key._key for end in (a, b)]
+        assert all(new != old for new, old in zip(after, before, strict=True))
+
+
+async def test_a_connection_without_call_ids_gives_way_to_a_new_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connected() as (a, _):
+        a._mux._next_id = CALL_ID_MAX
+        assert await a.call(ASK) == YES
+        with pytest.raises(NotCarriedOut):
+            await a.call(ASK)
+        assert not a.usable
+
+
+async def test_an_idle_connection_keeps_no_buffer(autojump_clock: trio.testing.MockClock) -> None:
+    async with connected(echo) as (a, b):
+        await a.call(predict(bytes(600_000)))
+        await trio.sleep(20)
+        for end in (a, b):
+            kept = (end._reader._view, end._reader._scratch, end._writer._buffer)
+            assert [len(buffer) for buffer in kept] == [0, 0, 0]
+        assert isinstance(await a.call(predict(bytes(600_000))), Prediction)
 
 
 async def test_a_long_call_is_not_idleness(autojump_clock: trio.testing.MockClock) -> None:

@@ -14,6 +14,7 @@ from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded, Trapped
 from meshnode.ids import ContentHash, NodeId
 from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
+from meshnode.node.pretence import Pretence
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Worker
 from meshnode.placement.observe import LoadMeter
@@ -48,7 +49,7 @@ async def lane_of(
             meter=LoadMeter(NodeId(b"n" * 32), speed=100),
             turns=Turns(2),
             nursery=nursery,
-            slowdown=slowdown,
+            pretence=Pretence(slowdown=slowdown),
             note_finished=lambda: None,
         )
         lane = Lane(MODULE, loaded, worker, parts, settings or BatchingSettings())

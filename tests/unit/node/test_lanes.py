@@ -12,7 +12,7 @@ import trio
 
 from meshnode.batching.settings import BatchingSettings
 from meshnode.caps import Caps
-from meshnode.errors import CannotRunHere, NodeStopping, Overloaded, SelfTestFailed
+from meshnode.errors import CannotRunHere, ColdHere, NodeStopping, Overloaded, SelfTestFailed
 from meshnode.ids import ContentHash, NodeId, PublicKey
 from meshnode.modules.manifest import Limits, Manifest, SelfTest
 from meshnode.node.lanes import Lanes, LanesBudget
@@ -25,7 +25,7 @@ from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import KIB, MIB
 from tests.unit.runtime.support import ALL, SEED_HEAD, dist, manifest, seed_guest
 
-A, B, C = (ContentHash(bytes([n]) * 32) for n in (1, 2, 3))
+A, B, C, D = (ContentHash(bytes([n]) * 32) for n in (1, 2, 3, 4))
 ECHO = manifest(required=Caps.CPU, limits=Limits(memory_bytes=MIB))
 ROOM = LanesBudget(instances_max=3, memory_bytes_max=64 * MIB, cores=2)
 
@@ -102,6 +102,22 @@ async def test_callers_of_a_cold_module_share_its_load(runtime: Runtime) -> None
         for _ in range(5):
             nursery.start_soon(caller, lanes)
     assert len(found) == 1
+
+
+async def test_a_request_begins_no_second_load_until_it_was_refused_often(
+    runtime: Runtime, mock_clock: trio.testing.MockClock
+) -> None:
+    async with opened(runtime) as lanes:
+        await lanes.get(A, cold_refusals=0)
+        with pytest.raises(ColdHere, match="just now"):
+            await lanes.get(B, cold_refusals=0)
+        assert (await lanes.get(A, cold_refusals=0))[1] == 0, "what is warm is served"
+        assert lanes.warm == (A,)
+        await lanes.get(B, cold_refusals=4)
+        await lanes.get(C)  # a pin has its way
+        mock_clock.jump(10.0)
+        await lanes.get(D, cold_refusals=0)
+        assert D in lanes.warm
 
 
 async def test_the_least_recently_used_makes_room_and_the_pinned_stays(runtime: Runtime) -> None:

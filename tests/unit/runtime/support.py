@@ -14,12 +14,13 @@ from meshnode.caps import Caps
 from meshnode.ids import ContentHash
 from meshnode.modules.manifest import Limits, Manifest, ModelRef, TensorSpec
 from meshnode.runtime import growth
-from meshnode.runtime.calls import InferAbi, SeedAbi
+from meshnode.runtime.calls import InferAbi
 from meshnode.runtime.engine import make_engine
 from meshnode.runtime.hal import Hal
 from meshnode.runtime.nn_loader import Loader
 from meshnode.runtime.preflight import preflight
 from meshnode.runtime.sandbox import CompiledGuest, Sandbox
+from meshnode.runtime.seed_calls import SeedAbi
 from meshnode.runtime.sessions import Sessions
 from meshnode.runtime.ticker import Ticker
 from meshnode.runtime.wasi_stdio import Stdio

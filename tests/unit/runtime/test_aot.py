@@ -32,6 +32,13 @@ def test_what_was_stored_is_loaded(tmp_path: Path) -> None:
     assert only_file(tmp_path / "aot").stat().st_mode & 0o77 == 0
 
 
+def test_a_key_is_of_one_code_and_one_node(tmp_path: Path) -> None:
+    cache = AotCache(tmp_path, b"secret")
+    assert cache.key_of(b"code") == AotCache(tmp_path, b"secret").key_of(b"code")
+    others = {cache.key_of(b"Code"), AotCache(tmp_path, b"other").key_of(b"code")}
+    assert len(others | {cache.key_of(b"code")}) == 3
+
+
 @pytest.mark.parametrize(
     "change", ["flip", "flip code", "cut", "longer", "empty", "swap", "link", "other key"]
 )

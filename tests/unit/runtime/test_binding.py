@@ -13,6 +13,7 @@ from wasmtime import Module
 from meshnode.runtime import binding
 from meshnode.runtime.abi import Signature
 from meshnode.runtime.binding import GuestTrap, HostCall, HostImport, Instance, Linked, NoMemory
+from meshnode.runtime.engine import make_engine
 from meshnode.runtime.fastcall import FastModule
 from meshnode.runtime.guest_memory import GuestMemory
 from meshnode.runtime.preflight import read_guest
@@ -137,15 +138,41 @@ def test_traps_have_the_same_names(kind: str, body: str, what: str) -> None:
 
 def test_a_loop_ends_when_its_ticks_are_over(kind: str) -> None:
     instance = guest(f'{MEMORY} (func (export "run") (loop (br 0)))', kind)
-    deadline, ticks = engine()[1].begin(0.03)
+    deadline, tick = engine()[1].begin(0.03)
     try:
         with pytest.raises(GuestTrap) as caught:
-            instance.call("run", ticks=ticks)
+            instance.call("run", ticks=tick - engine()[1].ticks.made)
         assert engine()[1].now() >= deadline
     finally:
         engine()[1].leave()
     assert caught.value.out_of_time
     instance.close()
+
+
+def test_a_call_that_is_prepared_keeps_the_tick_it_was_told_before(kind: str) -> None:
+    wasm = wat(f"""{MEMORY}
+      (func (export "run") (param i32) (result i32) (local.get 0))
+      (func (export "spin") (loop (br 0)))""")
+    types, own = read_guest(wasm).export_types, make_engine()
+    linked = binding.bind(own, Module(own, wasm), {}, types, binding=kind)
+    instance = linked.instantiate({}, memory_bytes_max=1 << 16, ticks=FOREVER)
+    seven, spin = instance.prepare("run", 7), instance.prepare("spin")
+    assert seven(3) == 7
+    for _ in range(2):
+        own.increment_epoch()
+        assert seven(None) == 7
+        assert instance.prepare("run", -1)(None) == -1
+    own.increment_epoch()
+    for call in (spin, seven):
+        with pytest.raises(GuestTrap) as caught:
+            call(None)
+        assert caught.value.out_of_time
+    assert seven(1) == 7
+    instance.close()
+    with pytest.raises((AssertionError, ValueError)):
+        seven(None)
+    with pytest.raises((AssertionError, ValueError)):
+        seven(1)
 
 
 def test_memory_grows_up_to_its_limit_for_guest_and_host(kind: str) -> None:

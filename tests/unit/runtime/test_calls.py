@@ -3,7 +3,8 @@ import pytest
 
 from meshnode.errors import GuestStatus, MemoryLimit, ModuleFailed, OutputLimit
 from meshnode.modules.manifest import Limits, Manifest, TensorSpec
-from meshnode.runtime.calls import InferAbi, SeedAbi
+from meshnode.runtime.calls import InferAbi
+from meshnode.runtime.seed_calls import SeedAbi
 from meshnode.wire.limits import MIB
 from tests.unit.runtime.support import SEED_HEAD, call, dist, manifest, sandbox, seed_guest, wat
 

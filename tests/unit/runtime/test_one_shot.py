@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from meshnode.errors import ModelFailed, TimeLimit
 from meshnode.runtime import ort
 from meshnode.runtime.abi import RECORD, TENSOR_TYPES, Errno
 from meshnode.runtime.guest_memory import GuestMemory, NoMemory
-from meshnode.runtime.one_shot import PLANS_MAX, PLANS_UNUSED_MAX, OneShot
+from meshnode.runtime.one_shot import LEARN_AFTER, PLANS_MAX, PLANS_UNUSED_MAX, OneShot
 from meshnode.runtime.sessions import ModelSession, SessionCache
 from meshnode.runtime.settings import RuntimeSettings
 from tests.unit.runtime.support import ALL, dense, endless, engine, model, ref
@@ -185,6 +185,77 @@ def test_flags_and_outputs_of_unknown_size_are_not_planned(cache: SessionCache) 
     assert z.tolist() == [False, True, False]
     assert y.tolist() == [[0, 2]]
     assert caller.plans == 0
+
+
+def test_sizes_that_a_model_does_not_tell_are_learned(cache: SessionCache) -> None:
+    data = model(
+        [helper.make_node("Flatten", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])],
+        {"x": (FLOAT, ["N", 2, "M"])},
+        {"y": (FLOAT, ["rows", None]), "z": (FLOAT, ["N", 2, "M"])},
+    )
+    caller = opened(cache, data)
+    for call in range(2 * LEARN_AFTER):
+        for shape in ((1, 2, 3), (2, 2, 1)):
+            x = RNG.standard_normal(shape).astype(np.float32)
+            y, z = caller(x)
+            assert np.array_equal(y, x.reshape(shape[0], -1))
+            assert np.array_equal(z, -x)
+        assert caller.plans == (0 if call < LEARN_AFTER else 2)
+    with pytest.raises(AssertionError, match="TOO_LARGE"):
+        caller(RNG.standard_normal((2, 2, 1)).astype(np.float32), room=8)
+
+
+def test_sizes_that_depend_on_the_numbers_are_unlearned(cache: SessionCache) -> None:
+    then = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["a"])], "then", [], [_value("a")]
+    )
+    other = helper.make_graph(
+        [helper.make_node("Concat", ["x", "x"], ["b"], axis=0)], "else", [], [_value("b")]
+    )
+    data = model(
+        [
+            helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+            helper.make_node("Greater", ["sum", "zero"], ["more"]),
+            helper.make_node("If", ["more"], ["y"], then_branch=then, else_branch=other),
+        ],
+        {"x": (FLOAT, ["N"])},
+        {"y": (FLOAT, ["K"])},
+        {"zero": np.zeros((), np.float32)},
+    )
+    caller = opened(cache, data)
+    small, large = np.ones(3, np.float32), np.full(3, -1, np.float32)
+    for _ in range(LEARN_AFTER + 1):
+        assert caller(small)[0].tolist() == small.tolist()
+    assert caller.plans == 1
+    for _ in range(2):
+        assert caller(large)[0].tolist() == [*large, *large]
+    for _ in range(LEARN_AFTER + 1):
+        assert caller(small)[0].tolist() == small.tolist()
+    assert (caller.plans, caller.session.bindable) == (0, True)
+
+
+@pytest.mark.parametrize("first", [[0, 1, 2, 3], [0, 0, 1, 0]])
+def test_an_answer_that_shrinks_or_grows_is_never_taken_for_the_learned_one(
+    cache: SessionCache, first: list[int]
+) -> None:
+    data = model(
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        {"x": (INT64, ["N"])},
+        {"y": (INT64, [1, "K"])},
+    )
+    caller = opened(cache, data)
+    for _ in range(LEARN_AFTER + 1):
+        assert caller(np.array(first))[0].tolist() == [np.flatnonzero(first).tolist()]
+    assert caller.plans == 1
+    for given in ([0, 1, 1, 0], first, [0, 0, 0, 0], first):
+        before = caller.memory.get(OUT_DATA + 64, 64)
+        assert caller(np.array(given))[0].tolist() == [np.flatnonzero(given).tolist()]
+        assert caller.memory.get(OUT_DATA + 64, 64) == before
+    assert caller.plans == 0
+
+
+def _value(name: str) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, FLOAT, None)
 
 
 def test_an_input_that_is_an_output_too_is_not_planned(cache: SessionCache) -> None:

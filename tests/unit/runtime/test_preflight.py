@@ -5,6 +5,7 @@ from meshnode.errors import CannotRunHere, MalformedModule, UndeclaredImport
 from meshnode.modules.manifest import Limits
 from meshnode.modules.sections import HEADER, encode_custom, leb
 from meshnode.runtime.preflight import Guest, preflight, read_guest
+from meshnode.runtime.wasm_reader import Reader
 from meshnode.wire.limits import MIB
 from tests.unit.runtime.support import ALL, SEED_HEAD, dist, manifest, seed_guest, wat
 
@@ -98,6 +99,16 @@ def test_too_many_functions_are_refused_without_reading_them() -> None:
     wasm = HEADER + b"\1\4\1\x60\0\0" + b"\3" + leb(len(functions)) + functions
     with pytest.raises(MalformedModule, match="200000 functions"):
         read_guest(wasm)
+
+
+def test_type_indexes_of_more_than_a_byte_are_read() -> None:
+    reader = Reader(memoryview(b"\x03\x7f\x80\x01\x05"), "function")
+    assert reader.u32s(4) == (3, 127, 128, 5)
+    reader.end()
+    short = Reader(memoryview(b"\x03\x7f"), "function")
+    assert (short.u32s(1), short.position) == ((3,), 1)
+    with pytest.raises(MalformedModule, match="cut off"):
+        short.u32s(2)
 
 
 def test_an_unknown_import_is_named() -> None:

@@ -40,6 +40,21 @@ def test_a_loop_is_stopped_at_its_limit(predict: str) -> None:
     box.close()
 
 
+def test_a_loop_after_many_calls_of_the_same_tick_is_stopped_at_its_limit() -> None:
+    count = "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))"
+    loop = "(if (i32.eq (i32.load (i32.const 0)) (i32.const 400)) (then (loop (br 0))))"
+    box = sandbox(seed_guest(f"{count} {loop} (i32.load (i32.const 0))"))
+    call = box.prepare("predict", 0, 0, 0, 0)
+    for number in range(1, 400):
+        assert call() == number
+    started = perf_counter()
+    with pytest.raises(TimeLimit, match="limit of 100 ms"):
+        call()
+    assert perf_counter() - started >= LIMIT_S
+    assert not box.alive
+    box.close()
+
+
 def test_recursion_ends_at_the_stack_limit() -> None:
     head = (
         SEED_HEAD

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from meshnode.caps import Caps
 from meshnode.errors import HashMismatch, ModelFailed, TimeLimit, UnreadableModel
-from meshnode.runtime import ort, providers
+from meshnode.runtime import ort, providers, threads
 from meshnode.runtime.sessions import SessionCache
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.runtime.ticker import Ticker
@@ -101,6 +101,46 @@ def test_models_with_names_that_are_not_text_are_refused(cache: SessionCache, na
     ).replace(name.encode(), b"\x80" * len(name))
     with pytest.raises(UnreadableModel, match="not UTF-8"):
         cache.acquire(ref(data), data)
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_a_small_model_is_measured_once(
+    cache: SessionCache, better: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def judged(default: threads.Run, one: threads.Run, inputs: object, *, now: object) -> bool:
+        asked.append(len(default([X])[0]) + len(one([X])[0]))
+        return better
+
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threads, "is_short", lambda *_, **__: True)
+    monkeypatch.setattr(threads, "one_is_better", judged)
+    data = dense()
+    for _ in range(2):
+        session = cache.acquire(ref(data), data, measure=True)
+        assert session.threads == (threads.ONE if better else threads.DEFAULT)
+        assert (
+            session.run([X], later())[0].tobytes() == ort.plain_run(data, {"x": X})["y"].tobytes()
+        )
+        cache.release(ref(data).sha256)
+    assert len(asked) == 1
+    assert dict(cache.measured) == {ref(data).sha256: session.threads}
+
+
+def test_a_model_is_not_measured_where_the_operator_has_said(tmp_path: Path) -> None:
+    settings = RuntimeSettings(model_threads=2)
+    cache = SessionCache(
+        settings, Ticker(lambda: None, tick_ms=5), caps=ALL, empty_dir=tmp_path / "empty"
+    )
+    data = dense()
+    assert cache.acquire(ref(data), data, measure=True).threads == 2
+    assert not cache.measured
+
+
+def test_measuring_an_endless_model_ends(cache: SessionCache) -> None:
+    data = endless()
+    assert cache.acquire(ref(data), data, measure=True).threads == threads.DEFAULT
 
 
 def test_models_of_strings_are_refused(cache: SessionCache) -> None:

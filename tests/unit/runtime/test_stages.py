@@ -20,9 +20,11 @@ def test_every_stage_of_a_cold_start_is_timed(tmp_path: Path) -> None:
         "preflight",
         "compile",
         "compile as a node does",
-        "load compiled",
+        "open compiled",
+        "link",
         "start",
         "init",
+        "AOT file to ready instance",
         "self-test",
         "first request",
     ]

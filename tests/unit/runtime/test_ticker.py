@@ -7,7 +7,10 @@ from math import inf
 from pathlib import Path
 from time import perf_counter
 
-from meshnode.runtime.ticker import Alarm, RunClock, Ticker
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.runtime.ticker import Alarm, RunClock, Ticker, Ticks
 
 TICK_S = 0.002
 
@@ -61,11 +64,45 @@ def test_the_deadline_is_never_early() -> None:
     ticker = Ticker(count, tick_ms=2)
     ticker.enter()
     for seconds in (0.0001, 0.02, 0.0333):
-        deadline, ticks = ticker.begin(seconds)
-        assert count.wait_for(count.value + ticks)
+        deadline, tick = ticker.begin(seconds)
+        assert count.wait_for(tick)
         assert ticker.now() >= deadline
         ticker.leave()
     ticker.leave()
+
+
+EVENTS = st.tuples(
+    st.sampled_from(["call", "call", "tick", "pause"]), st.floats(0, 0.02, allow_subnormal=False)
+)
+
+
+@given(st.lists(EVENTS, max_size=40), st.sampled_from([0.0004, 0.005, 0.1]))
+def test_a_guest_that_is_told_a_new_tick_only_stops_at_the_first_after_its_deadline(
+    events: list[tuple[str, float]], run_s: float
+) -> None:
+    ticks, now = Ticks(0.005), 1.0
+    ticks.start(now)
+    told = stops_at = epoch = 0  # what a sandbox remembers, and what wasmtime does
+    for event, passed_s in events:
+        now += passed_s
+        if event == "call":
+            deadline = now + run_s
+            tick = ticks.first_after(deadline)
+            if tick != told:
+                told, stops_at = tick, epoch + tick - ticks.made
+            # The guest runs on from here: when is it stopped?
+            waits = stops_at - ticks.made
+            stopped = ticks.next_at() + (waits - 1) * ticks.tick_s
+            assert deadline - 1e-9 <= stopped <= deadline + ticks.tick_s + 1e-9
+        elif event == "tick":
+            made = ticks.due(now) - ticks.made
+            assert made >= 0
+            ticks.made += made
+            epoch += made
+            assert now < ticks.next_at() + 1e-9
+        else:  # nothing ran: for a while nobody ticked
+            now += 1 + passed_s
+            ticks.start(now)
 
 
 class Bell(Alarm):

@@ -2,17 +2,21 @@
 
 import pytest
 
-from meshnode.errors import RemoteProtocolError
+from meshnode.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.identity.aead import make_cipher
 from meshnode.wire.codec import decode_call
 from meshnode.wire.frames import (
     READ_BUFFER_BYTES_MIN,
     RECORD_OVERHEAD_BYTES,
+    RECORDS_MAX,
+    REKEY_RECORD_BYTES,
+    REKEY_RECORDS,
     FrameReader,
     Kind,
     RecordKey,
     frame_head,
     seal_records,
+    seal_rekey,
     sealed_size,
 )
 from meshnode.wire.limits import CHUNK_BYTES_BULK, RECORD_BYTES_MAX
@@ -108,6 +112,7 @@ def test_the_buffer_grows_for_a_large_record_and_shrinks_again() -> None:
     assert taken.spaces == [body]
     assert len(reader.space()) > CHUNK_BYTES_BULK
     reader.shrink()
+    assert (len(reader._view), len(reader._scratch)) == (0, 0), "an idle one keeps nothing"
     assert len(reader.space()) == READ_BUFFER_BYTES_MIN
 
 
@@ -145,6 +150,12 @@ def test_reordered_repeated_and_damaged_records_do_not_open() -> None:
             feed(reader_of(Taken()), data, 10**6)
 
 
+def opened(key: RecordKey, record: bytes) -> bytes:
+    out = bytearray(len(record) - RECORD_OVERHEAD_BYTES)
+    key.open_into(record[4:], memoryview(out))
+    return bytes(out)
+
+
 def test_both_sides_move_their_key_on_at_the_same_record() -> None:
     sending = RecordKey(KEY, make_cipher, rekey_records=3)
     taken = Taken()
@@ -154,17 +165,82 @@ def test_both_sides_move_their_key_on_at_the_same_record() -> None:
     assert len(taken.frames) == 10
 
 
+@pytest.mark.parametrize("late", [3, 2**20])
+def test_who_moves_on_at_another_record_understands_no_more(late: int) -> None:
+    sending, receiving = (
+        RecordKey(KEY, make_cipher, rekey_records=2),
+        RecordKey(KEY, make_cipher, rekey_records=late),
+    )
+    for number in range(2):
+        assert opened(receiving, sealed(bytes([number]), key=sending)) == bytes([number])
+    with pytest.raises(RemoteProtocolError, match="tag"):
+        opened(receiving, sealed(b"2", key=sending))
+
+
+def test_the_key_moves_on_after_two_to_the_twentieth_record() -> None:
+    last = REKEY_RECORDS - 1
+    ours, plain = (
+        RecordKey(KEY, make_cipher, first=last),
+        RecordKey(KEY, make_cipher, first=last, rekey_records=2**40),
+    )
+    assert sealed(b"before", key=ours) == sealed(b"before", key=plain)
+    assert sealed(b"after", key=ours) != sealed(b"after", key=plain)
+
+
 def test_the_moved_key_is_noise_rekey() -> None:
     key = RecordKey(KEY, make_cipher, rekey_records=1)
-    key.next()
-    cipher, nonce = key.next()
-    moved = bytearray(48)
+    sealed(b"first", key=key)
+    moved, theirs = bytearray(48), bytearray(21)
     make_cipher(KEY).seal_into(bytes(4) + b"\xff" * 8, bytes(32), memoryview(moved))
-    ours, theirs = bytearray(21), bytearray(21)
-    cipher.seal_into(nonce, b"hello", memoryview(ours))
+    nonce = bytes(4) + (1).to_bytes(8, "little")
     make_cipher(bytes(moved[:32])).seal_into(nonce, b"hello", memoryview(theirs))
-    assert ours == theirs
-    assert nonce == bytes(4) + (1).to_bytes(8, "little")
+    assert sealed(b"hello", key=key)[4:] == theirs
+
+
+def test_a_rekey_frame_moves_the_key_on_both_sides() -> None:
+    sending, taken = RecordKey(KEY, make_cipher), Taken()
+    reader = reader_of(taken)
+    for number in range(3):
+        feed(reader, sealed(frame(number, Kind.HEADER, b"x"), key=sending), 100)
+        out = bytearray(REKEY_RECORD_BYTES)
+        assert seal_rekey(sending, memoryview(out)) == len(out)
+        feed(reader, bytes(out), 7)
+    assert [call_id for call_id, _, _ in taken.frames] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        frame(1, Kind.REKEY),
+        frame(0, Kind.REKEY) + frame(1, Kind.HEADER, b"x"),
+        frame_head(0, Kind.REKEY, 1) + b"x",
+    ],
+    ids=["of a call", "not the last", "with payload"],
+)
+def test_a_rekey_frame_ends_its_record_and_is_bare(plaintext: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        feed(reader_of(Taken()), sealed(plaintext), 10**6)
+
+
+def test_a_record_that_does_not_open_does_not_move_the_number() -> None:
+    sending, receiving = RecordKey(KEY, make_cipher), RecordKey(KEY, make_cipher)
+    first = sealed(b"one", key=sending)
+    for _ in range(3):
+        with pytest.raises(RemoteProtocolError, match="tag"):
+            opened(receiving, first[:-1] + bytes([first[-1] ^ 1]))
+    assert opened(receiving, first) == b"one"
+
+
+def test_the_last_nonce_is_never_used() -> None:
+    near = {"first": RECORDS_MAX - 1, "rekey_records": 2**63}
+    sending = RecordKey(KEY, make_cipher, **near)
+    receiving = RecordKey(KEY, make_cipher, **near)
+    last = sealed(b"last", key=sending)
+    with pytest.raises(LocalProtocolError, match="used up"):
+        sealed(b"one more", key=sending)
+    assert opened(receiving, last) == b"last"
+    with pytest.raises(RemoteProtocolError, match="used up"):
+        opened(receiving, last)
 
 
 def test_sealed_size_says_what_seal_records_needs() -> None:

@@ -1,0 +1,216 @@
+"""The Noise XX pattern and its states, with or without a psk (Noise specification, revision 34).
+
+    XX:      -> e           <- e, ee, s, es      -> s, se
+    XXpsk0:  -> psk, e      <- e, ee, s, es      -> s, se
+
+Payloads are the caller's; `handshake` says what meshnode puts into them. Named 25519, ChaChaPoly,
+SHA256, and held against the published vectors of other implementations.
+"""
+
+import hmac
+from hashlib import sha256
+
+import nacl.bindings
+from nacl.exceptions import CryptoError
+
+from meshnode.errors import LocalProtocolError, RemoteProtocolError
+from meshnode.identity.keys import random_bytes
+
+NAME_XX = b"Noise_XX_25519_ChaChaPoly_SHA256"
+NAME_XXPSK0 = b"Noise_XXpsk0_25519_ChaChaPoly_SHA256"
+DH_BYTES = 32
+TAG_BYTES = 16
+PSK_BYTES = 32
+NONCE_MAX = 2**64 - 1
+
+
+class CipherState:
+    """Noise section 5.1: a key and its counter. The counter does not move on a failed open."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self.key = key
+        self.nonce = 0
+
+    def encrypt(self, ad: bytes, plaintext: bytes) -> bytes:
+        """Return the ciphertext with its tag, or the plaintext before there is a key."""
+        if self.key is None:
+            return plaintext
+        if self.nonce >= NONCE_MAX:
+            raise LocalProtocolError("a channel key is used up")
+        sealed: bytes = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+            plaintext, ad, self._nonce_bytes(), self.key
+        )
+        self.nonce += 1
+        return sealed
+
+    def decrypt(self, ad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext, or raise RemoteProtocolError."""
+        if self.key is None:
+            return ciphertext
+        if self.nonce >= NONCE_MAX:
+            raise RemoteProtocolError("a channel key is used up")
+        try:
+            plain: bytes = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+                ciphertext, ad, self._nonce_bytes(), self.key
+            )
+        except CryptoError as error:
+            raise RemoteProtocolError("a handshake message does not open") from error
+        self.nonce += 1
+        return plain
+
+    def _nonce_bytes(self) -> bytes:
+        return bytes(4) + self.nonce.to_bytes(8, "little")
+
+
+class SymmetricState:
+    """Noise section 5.2: the chaining key, the transcript hash and the current cipher."""
+
+    def __init__(self, name: bytes, prologue: bytes) -> None:
+        self.hash = name.ljust(32, b"\0") if len(name) <= 32 else sha256(name).digest()
+        self.chaining_key = self.hash
+        self.cipher = CipherState()
+        self.mix_hash(prologue)
+
+    def mix_hash(self, data: bytes) -> None:
+        """Take data into the transcript."""
+        self.hash = sha256(self.hash + data).digest()
+
+    def mix_key(self, material: bytes) -> None:
+        """Take a shared secret into the key."""
+        self.chaining_key, key = hkdf(self.chaining_key, material, 2)
+        self.cipher = CipherState(key)
+
+    def mix_key_and_hash(self, material: bytes) -> None:
+        """Take a pre-shared key into both."""
+        self.chaining_key, for_hash, key = hkdf(self.chaining_key, material, 3)
+        self.mix_hash(for_hash)
+        self.cipher = CipherState(key)
+
+    def encrypt_and_hash(self, plaintext: bytes) -> bytes:
+        """Seal under the current key with the transcript as associated data."""
+        sealed = self.cipher.encrypt(self.hash, plaintext)
+        self.mix_hash(sealed)
+        return sealed
+
+    def decrypt_and_hash(self, ciphertext: bytes) -> bytes:
+        """Undo `encrypt_and_hash`, or raise RemoteProtocolError leaving the state as it was."""
+        plain = self.cipher.decrypt(self.hash, ciphertext)
+        self.mix_hash(ciphertext)
+        return plain
+
+    def split(self) -> tuple[bytes, bytes]:
+        """Return the initiator's and the responder's sending key."""
+        first, second = hkdf(self.chaining_key, b"", 2)
+        return first, second
+
+
+class NoiseXX:
+    """One side of the pattern: reads and writes its three messages in turn.
+
+    `psk=None` is plain XX. A message that does not open leaves the object of no further use.
+    """
+
+    def __init__(
+        self, *, psk: bytes | None, prologue: bytes, static: bytes = b"", ephemeral: bytes = b""
+    ) -> None:
+        """`static` and `ephemeral` are X25519 secrets for vectors; fresh ones if empty."""
+        self._has_psk = psk is not None
+        self.state = SymmetricState(NAME_XX if psk is None else NAME_XXPSK0, prologue)
+        if psk is not None:
+            self.state.mix_key_and_hash(psk)
+        self._static, self._static_public = static, b""
+        self._ephemeral, self._ephemeral_public = ephemeral, b""
+        self.remote_ephemeral = b""
+        self.remote_static = b""
+
+    @property
+    def static_public(self) -> bytes:
+        """Our static key, made when it is first needed."""
+        self._make_keys()
+        return self._static_public
+
+    def write_1(self, payload: bytes) -> bytes:
+        """Return the initiator's message 1."""
+        self._mix_own_ephemeral()
+        return self._ephemeral_public + self.state.encrypt_and_hash(payload)
+
+    def read_1(self, message: bytes) -> bytes:
+        """Return message 1's payload. With a psk this costs hashes and no public-key work."""
+        self._take_ephemeral(message)
+        return self.state.decrypt_and_hash(message[DH_BYTES:])
+
+    def write_2(self, payload: bytes) -> bytes:
+        """Return the responder's message 2."""
+        self._mix_own_ephemeral()
+        self.state.mix_key(dh(self._ephemeral, self.remote_ephemeral))
+        static = self.state.encrypt_and_hash(self._static_public)
+        self.state.mix_key(dh(self._static, self.remote_ephemeral))
+        return self._ephemeral_public + static + self.state.encrypt_and_hash(payload)
+
+    def read_2(self, message: bytes) -> bytes:
+        """Return message 2's payload; `remote_static` is known then."""
+        self._take_ephemeral(message)
+        self.state.mix_key(dh(self._ephemeral, self.remote_ephemeral))
+        at = DH_BYTES + DH_BYTES + TAG_BYTES
+        self.remote_static = self.state.decrypt_and_hash(message[DH_BYTES:at])
+        self.state.mix_key(dh(self._ephemeral, self.remote_static))
+        return self.state.decrypt_and_hash(message[at:])
+
+    def write_3(self, payload: bytes) -> bytes:
+        """Return the initiator's message 3."""
+        static = self.state.encrypt_and_hash(self._static_public)
+        self.state.mix_key(dh(self._static, self.remote_ephemeral))
+        return static + self.state.encrypt_and_hash(payload)
+
+    def read_3(self, message: bytes) -> bytes:
+        """Return message 3's payload."""
+        at = DH_BYTES + TAG_BYTES
+        self.remote_static = self.state.decrypt_and_hash(message[:at])
+        self.state.mix_key(dh(self._ephemeral, self.remote_static))
+        return self.state.decrypt_and_hash(message[at:])
+
+    def _take_ephemeral(self, message: bytes) -> None:
+        self.remote_ephemeral = message[:DH_BYTES]
+        self._mix_ephemeral(self.remote_ephemeral)
+
+    def _make_keys(self) -> None:
+        """Make the X25519 keys; a responder does so only for those who hold the psk."""
+        if not self._static_public:
+            self._static = self._static or random_bytes(DH_BYTES)
+            self._static_public = _public(self._static)
+            self._ephemeral = self._ephemeral or random_bytes(DH_BYTES)
+            self._ephemeral_public = _public(self._ephemeral)
+
+    def _mix_own_ephemeral(self) -> None:
+        self._make_keys()
+        self._mix_ephemeral(self._ephemeral_public)
+
+    def _mix_ephemeral(self, public: bytes) -> None:
+        """Section 9.2: in a psk handshake every e is mixed into the key as well."""
+        self.state.mix_hash(public)
+        if self._has_psk:
+            self.state.mix_key(public)
+
+
+def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...]:
+    """Return two or three 32-byte keys (Noise section 4.3, HMAC-SHA256)."""
+    temp = hmac.digest(chaining_key, material, "sha256")
+    made: list[bytes] = []
+    for index in range(outputs):
+        last = made[-1] if made else b""
+        made.append(hmac.digest(temp, last + bytes([index + 1]), "sha256"))
+    return tuple(made)
+
+
+def _public(secret: bytes) -> bytes:
+    public: bytes = nacl.bindings.crypto_scalarmult_base(secret)
+    return public
+
+
+def dh(secret: bytes, public: bytes) -> bytes:
+    """Return the shared secret, or raise RemoteProtocolError for a point of low order."""
+    try:
+        shared: bytes = nacl.bindings.crypto_scalarmult(secret, public)
+    except (CryptoError, RuntimeError, ValueError) as error:
+        raise RemoteProtocolError("a key exchange with a bad point") from error
+    return shared

@@ -1,0 +1,158 @@
+"""The order in which a module's requests try nodes, where its author asked for another than time.
+
+`finish-time` keeps the order of `choose`. The others reorder the same scored candidates, so that
+filters, explanations and failing over stay as they are:
+
+- `source-hash`: a source's requests go to its home, found by rendezvous hashing (Thaler and
+  Ravishankar 1998) weighted by capacity, as long as the home's queue is within a bound (Mirrokni,
+  Thorup and Zadimoghaddam 2016). For modules that keep state for each source.
+- `round-robin`: each in turn.
+- `bandit`: Thompson sampling over the log of measured times; learns with no model at all.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from math import log, sqrt
+from typing import Protocol, TypeVar
+
+from meshnode.ids import ContentHash, NodeId
+from meshnode.machine import Random
+from meshnode.placement.score import Score
+
+BOUND = 1.25
+"""c of bounded-load hashing: a home may be this much above the mean queue."""
+MODULES_MAX = 256
+ARMS_MAX = 4096
+MEMORY = 0.98
+"""Weight that older times keep with each new one: a bandit remembers about 50 answers."""
+PRIOR_SIGMA = 1.0
+"""Spread of the log of a time before any was measured: a factor of e either way."""
+
+
+class Affinity(Enum):
+    """How a module's requests are spread."""
+
+    FINISH_TIME = "finish-time"
+    SOURCE_HASH = "source-hash"
+    ROUND_ROBIN = "round-robin"
+    BANDIT = "bandit"
+
+
+class Ranked(Protocol):
+    """A scored candidate."""
+
+    @property
+    def score(self) -> Score:
+        """Its prediction."""
+        ...
+
+    @property
+    def node_id(self) -> NodeId:
+        """Whose it is."""
+        ...
+
+
+R = TypeVar("R", bound=Ranked)
+
+
+def by_source(ranked: Sequence[R], source: str) -> list[R]:
+    """Return candidates with the source's home first, unless its queue is out of bounds.
+
+    Those within bounds come in rendezvous order, so that a source whose home is full goes to the
+    same second home each time; then the others, the soonest first.
+    """
+    if not ranked or not source:
+        return list(ranked)
+    mean_ms = sum(r.score.queue_ms for r in ranked) / len(ranked)
+    within: list[R] = []
+    beyond: list[R] = []
+    for r in ranked:
+        bound_ms = max(BOUND * mean_ms, r.score.run_ms)
+        (within if r.score.queue_ms <= bound_ms else beyond).append(r)
+    return sorted(within, key=lambda r: -_weight(r, source)) + beyond
+
+
+def _weight(candidate: Ranked, source: str) -> float:
+    """Return a node's draw for a source: the highest wins, in proportion to its capacity.
+
+    -capacity / ln(u) with u uniform in (0, 1): the logarithmic method of Schindelhauer and
+    Schomaker 2005, by which a change of one node moves only the sources that it gains or loses.
+    """
+    digest = blake2b(candidate.node_id + source.encode(), digest_size=8).digest()
+    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
+    return -1.0 / (max(0.1, _stable_ms(candidate.score.run_ms)) * log(uniform))
+
+
+def _stable_ms(run_ms: float) -> float:
+    """Round a measured time to a power of two, so that its noise moves no source."""
+    return float(2 ** round(log(max(run_ms, 0.1), 2)))
+
+
+class Rotation:
+    """Round robin: where each module's next request begins."""
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[ContentHash, int] = OrderedDict()
+
+    def order(self, ranked: Sequence[R], module: ContentHash) -> list[R]:
+        """Return candidates beginning with the next in turn, in the order of their ids."""
+        if not ranked:
+            return []
+        turn = self._turns.get(module, 0)
+        self._turns[module] = turn + 1
+        self._turns.move_to_end(module)
+        while len(self._turns) > MODULES_MAX:
+            self._turns.popitem(last=False)
+        ring = sorted(ranked, key=lambda r: r.node_id)
+        first = turn % len(ring)
+        return ring[first:] + ring[:first]
+
+
+@dataclass(slots=True)
+class _Arm:
+    """What one node's answers for one module were like: moments of the log of their ms."""
+
+    weight: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def learn(self, took_ms: float) -> None:
+        value = log(max(took_ms, 0.01))
+        self.weight = self.weight * MEMORY + 1.0
+        self.total = self.total * MEMORY + value
+        self.squares = self.squares * MEMORY + value * value
+
+    def draw(self, prior: float, rng: Random) -> float:
+        """Return a plausible log of the node's mean time; `prior` counts as one answer."""
+        weight = self.weight + 1.0
+        mean = (self.total + prior) / weight
+        spread = (self.squares + prior * prior + PRIOR_SIGMA**2) / weight - mean * mean
+        return rng.gauss(mean, sqrt(max(1e-6, spread) / weight))
+
+
+class Bandit:
+    """Thompson sampling: each request goes where a draw from what was learned is lowest."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._arms: OrderedDict[tuple[ContentHash, NodeId], _Arm] = OrderedDict()
+
+    def order(self, ranked: Sequence[R], module: ContentHash) -> list[R]:
+        """Return candidates by one draw for each; a node never tried is drawn from its prior."""
+        draws = []
+        for place, r in enumerate(ranked):
+            arm = self._arms.get((module, r.node_id)) or _Arm()
+            prior = log(max(r.score.run_ms + r.score.network_ms, 0.01))
+            draws.append((arm.draw(prior, self._rng), place))
+        return [ranked[place] for _, place in sorted(draws)]
+
+    def learn(self, module: ContentHash, node: NodeId, took_ms: float) -> None:
+        """An answer came after `took_ms`."""
+        arm = self._arms.setdefault((module, node), _Arm())
+        self._arms.move_to_end((module, node))
+        arm.learn(took_ms)
+        while len(self._arms) > ARMS_MAX:
+            self._arms.popitem(last=False)

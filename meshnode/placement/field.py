@@ -1,0 +1,199 @@
+"""The candidates of one module kept ready, so that a decision is one pass over numbers.
+
+`choose` explains: it makes every part of every score. Most decisions only need the best and the
+price of the second best, many times a second, from candidates that are the same each time. A
+`Field` reads a record once, when it comes, and leaves to the moment of choice only what depends on
+it: the record's age, requests in flight, bias, the payload. Its scores are those of `choose`;
+where the two could differ (somebody is avoided after a failure) it declines, and `choose` decides.
+What a run takes where nobody measured it is estimated when the field is made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, inf, sqrt
+
+from meshnode.ids import ContentHash, tag_of
+from meshnode.placement.board import Scoreboard, Standing
+from meshnode.placement.candidate import Candidate
+from meshnode.placement.choose import Scored, Weighing
+from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms
+from meshnode.wire.messages import LoadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The best candidate and what the next best would take."""
+
+    best: Scored
+    second_ms: float
+    """Predicted completion at the second best; infinite if there is none."""
+
+
+class _Row:
+    """One candidate: what its newest record says, in ms."""
+
+    __slots__ = (
+        "base_ms",
+        "candidate",
+        "caution_ms",
+        "cold_ms",
+        "estimated",
+        "mean_ms",
+        "network_ms",
+        "record",
+        "run_ms",
+        "standing",
+        "swing_ms",
+        "warm",
+    )
+
+    def __init__(self, candidate: Candidate, standing: Standing, network_ms: float) -> None:
+        self.candidate = candidate
+        self.standing = standing
+        self.network_ms = network_ms
+        self.record: LoadRecord | None = None
+        self.mean_ms = self.swing_ms = self.caution_ms = 0.0
+        self.run_ms = self.cold_ms = self.base_ms = 0.0
+        self.warm = self.estimated = False
+
+
+class Field:
+    """The fit candidates for one module; made anew when membership or fitness changes."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        board: Scoreboard,
+        module: ContentHash,
+        module_bytes: int = 0,
+    ) -> None:
+        """Take candidates of which `choose.unfitness` has nothing to say, nor a policy.
+
+        Failures and ages are looked at by `pick`. The own node wins ties.
+        """
+        self._board = board
+        self._settings = board.settings
+        self._module = tag_of(module)
+        self._module_bytes = module_bytes
+        prior_ms = self._settings.rtt_prior_ms
+        weighing = Weighing(board, self._module, 0, 0, "", 0.0)
+        weighing.learn_runs([(c, None) for c in candidates])
+        self._estimated_ms = weighing.estimated_ms
+        self._own: _Row | None = None
+        self._rows: list[_Row] = []
+        for c in candidates:
+            standing = board.known(tag_of(c.contact.node_id))
+            network_ms = 0.0 if c.is_self else prior_ms if c.rtt_ms is None else c.rtt_ms
+            row = _Row(c, standing, network_ms)
+            if c.is_self:
+                self._own = row
+            else:
+                self._rows.append(row)
+
+    def pick(
+        self, *, payload_bytes: int, source: str, now: float, own: LoadRecord | None
+    ) -> Pick | None:
+        """Return the best candidate, or None where only `choose` can say.
+
+        `own` is this node's record of this moment, if it is a candidate.
+        """
+        settings = self._settings
+        age_ms_max = settings.record_age_s_max * 1000
+        transfer_ms = payload_bytes / settings.bytes_per_ms
+        last_tag = self._board.last_server(source)
+        last = None if last_tag is None else self._board.standing(last_tag)
+        best_ms = second_ms = inf
+        best: _Row | None = None
+        if self._own is not None:
+            if own is None or not self._read(self._own, own):
+                return None
+            best, best_ms = self._own, self._own_ms(own, last, now)
+        for row in self._rows:
+            standing = row.standing
+            record = standing.record
+            if record is None or standing.excluded_until > now:
+                return None
+            if record is not row.record and not self._read(row, record):
+                return None
+            age_ms = (now - standing.written_at) * 1000
+            total_ms = row.base_ms + transfer_ms + self._wait_ms(row, age_ms, now)
+            if standing.bias_ms > 0.0 or standing is last:
+                total_ms += self._learned_ms(standing, last, now)
+            if age_ms > age_ms_max:
+                total_ms = inf
+            if total_ms < best_ms:
+                best, best_ms, second_ms = row, total_ms, best_ms
+            elif total_ms < second_ms:
+                second_ms = total_ms
+        return self._picked(best, best_ms, second_ms, transfer_ms, last, now)
+
+    def _wait_ms(self, row: _Row, age_ms: float, now: float) -> float:
+        """Return the wait to expect, as `score.wait_ms` and `score.corrected_ms` do."""
+        wait_ms = row.mean_ms + row.swing_ms
+        if age_ms > 0.0:
+            e = exp(-age_ms / self._settings.tau_ms)
+            wait_ms = row.mean_ms + row.swing_ms * e + row.caution_ms * sqrt(1.0 - e * e)
+            wait_ms = wait_ms if wait_ms > 0.0 else 0.0
+        standing = row.standing
+        if standing.sent:
+            unseen, all_open = standing.in_flight(standing.written_at, now, self._settings)
+            return corrected_ms(wait_ms, unseen, all_open, self._settings)
+        return wait_ms
+
+    def _learned_ms(self, standing: Standing, last: Standing | None, now: float) -> float:
+        bias_ms = max(0.0, standing.bias(now, self._settings))
+        return bias_ms - (self._settings.sticky_ms if standing is last else 0.0)
+
+    def _own_ms(self, own: LoadRecord, last: Standing | None, now: float) -> float:
+        """Return the own node's prediction: its wait is known exactly."""
+        row = self._own
+        assert row is not None, "called only with the own node in the field"
+        wait_ms = own.wait * UNIT_MS
+        if not row.warm and row.standing.sent:
+            _, open_ms = row.standing.in_flight(now, now, self._settings)
+            wait_ms = max(wait_ms, open_ms)
+        return row.base_ms + wait_ms + self._learned_ms(row.standing, last, now)
+
+    def _read(self, row: _Row, record: LoadRecord) -> bool:
+        """Take a new record; return False if `choose` has to judge it."""
+        if record.draining:
+            return False
+        known = next((m for m in record.modules if m.module == self._module), None)
+        row.estimated = known is None or known.first <= 0
+        row.warm = known is not None and known.warm
+        row.record = record
+        row.mean_ms = record.wait_mean * UNIT_MS
+        row.swing_ms = record.wait * UNIT_MS - row.mean_ms
+        row.caution_ms = self._settings.pessimism * record.wait_sigma * UNIT_MS
+        if known is None or row.estimated:
+            row.run_ms = self._estimated_ms(record)
+        else:
+            row.run_ms = known.first * UNIT_MS
+        row.cold_ms = 0.0
+        if not row.warm:
+            holds = row.candidate.holds if row.candidate.is_self else known is not None
+            row.cold_ms = cold_ms(holds, self._module_bytes, self._settings)
+        row.base_ms = row.network_ms + row.run_ms + row.cold_ms
+        return True
+
+    def _picked(
+        self,
+        row: _Row | None,
+        total_ms: float,
+        second_ms: float,
+        transfer_ms: float,
+        last: Standing | None,
+        now: float,
+    ) -> Pick | None:
+        """Return the winner with the parts of its score kept apart."""
+        if row is None:
+            return None
+        bias_ms = max(0.0, row.standing.bias(now, self._settings))
+        sticky_ms = -self._settings.sticky_ms if row.standing is last else 0.0
+        moved_ms = 0.0 if row.candidate.is_self else transfer_ms
+        queue_ms = max(0.0, total_ms - row.base_ms - moved_ms - bias_ms - sticky_ms)
+        way = (row.network_ms, moved_ms, queue_ms, row.run_ms, row.cold_ms)
+        return Pick(
+            Scored(row.candidate, Score(*way, bias_ms, sticky_ms, row.estimated)), second_ms
+        )

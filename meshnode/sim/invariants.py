@@ -1,0 +1,165 @@
+"""What must hold at every step of a run, and at its end. The first thing that does not ends it.
+
+Cheap facts are checked where they arise: what gossip reports, what a lookup answers. What needs a
+look into a node is checked in turns, one node every few steps.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshnode.gossip.member import Member, MemberState
+from meshnode.ids import Address, PublicKey
+from meshnode.machine import Machine
+from meshnode.sim.mesh import SimMesh
+from meshnode.sim.node import SimNode
+
+LOOKUP_S_MAX = 20.0
+"""A lookup of at most 64 RPCs of 1.5 s, three at a time, with silent contacts: 15 s is bad luck."""
+LOOK_EVERY = 64
+"""Steps between two looks into a node."""
+BYTES_S_MAX = 64_000.0
+"""What one node may send on average over ten seconds, forming and healing included."""
+RATE_OVER_S = 10.0
+EVENTS_PER_NODE_MAX = 4000
+"""Inputs and timers that may be due in the whole world, for each node."""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass(slots=True)
+class _View:
+    """What one life of a node last said of another."""
+
+    incarnation: int
+    state: MemberState
+
+
+@dataclass(slots=True)
+class Invariants:
+    """Watches one mesh."""
+
+    mesh: SimMesh
+    members: set[PublicKey] = field(default_factory=set)
+    """Whom an honest node may know; filled by the scenario."""
+    false_deaths: int = 0
+    """Living nodes that somebody declared dead. No fault by itself: they refute."""
+    lookups: int = 0
+    rpcs: int = 0
+    _who: dict[tuple[PublicKey, int], tuple[Address, str, int]] = field(default_factory=dict)
+    _views: dict[tuple[int, int, PublicKey], _View] = field(default_factory=dict)
+    _steps: int = 0
+    _turn: int = 0
+    _bytes: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def watch(self) -> None:
+        """Look at every step from now on."""
+        self.mesh.on_change = self.changed
+        self.mesh.world.after_step = self.after_step
+        self._look_at_rates()
+
+    # ------------------------------------------------------------------ gossip
+
+    def changed(self, node: SimNode, member: Member) -> None:
+        """One truth per member and incarnation; no view goes back; no stranger is seen."""
+        key = member.contact.public_key
+        if key not in self.members:
+            raise Broken(f"{node.name} believes in a stranger at {member.contact.address}")
+        self._one_truth(node, member)
+        self._never_back(node, member)
+        if member.state is MemberState.DEAD:
+            other = self.mesh.node_of(key)
+            self.false_deaths += other is not None and other.alive
+
+    def _one_truth(self, node: SimNode, member: Member) -> None:
+        """Only a member itself raises its incarnation, so all agree who it is at each."""
+        said = (member.contact.address, member.name, int(member.caps))
+        known = self._who.setdefault((member.contact.public_key, member.incarnation), said)
+        if known != said:
+            raise Broken(
+                f"{node.name} believes {said} of {member.name} at incarnation"
+                f" {member.incarnation}, another node {known}"
+            )
+
+    def _never_back(self, node: SimNode, member: Member) -> None:
+        """At one incarnation alive < suspect < dead < left, and incarnations rise."""
+        number = self.mesh.nodes.index(node)
+        view = (number, node.lives, member.contact.public_key)
+        last = self._views.get(view)
+        now = (member.incarnation, member.state)
+        if last is not None and now < (last.incarnation, last.state):
+            raise Broken(
+                f"{node.name} went back on {member.name}: from {last.state.name.lower()} at"
+                f" {last.incarnation} to {member.state.name.lower()} at {member.incarnation}"
+            )
+        self._views[view] = _View(*now)
+
+    # ------------------------------------------------------------------ steps
+
+    def after_step(self, machine: Machine[Any, Any]) -> None:
+        """Every so many steps, look into one node and at the world."""
+        self._steps += 1
+        if self._steps % LOOK_EVERY == 0:
+            nodes = self.mesh.nodes
+            self._turn = (self._turn + 1) % len(nodes)
+            if nodes[self._turn].alive:
+                self.look_into(nodes[self._turn])
+            if self.mesh.network.too_long:
+                raise Broken("a machine made a message that fits no datagram")
+            due = self.mesh.world.due
+            if due > EVENTS_PER_NODE_MAX * len(nodes):
+                raise Broken(f"{due} events are due in a world of {len(nodes)} nodes")
+
+    def look_into(self, node: SimNode) -> None:
+        """Memory is bounded, and no stranger is in a table."""
+        parts = node.parts
+        if node.swim is not None and parts.gossip is not None:
+            members = node.swim.members()
+            if len(members) > parts.gossip.members_max:
+                raise Broken(f"{node.name} remembers {len(members)} members")
+            for member in members:
+                if member.contact.public_key not in self.members:
+                    raise Broken(f"{node.name} has a stranger in its member list")
+        if node.dht is not None and parts.dht is not None:
+            if node.dht.records_held > parts.dht.records_max:
+                raise Broken(f"{node.name} keeps {node.dht.records_held} records")
+            for contact in node.dht.contacts()[: node.dht.size]:
+                if contact.public_key not in self.members:
+                    raise Broken(f"{node.name} has a stranger in its routing table")
+        if node.serving.ran_late:
+            raise Broken(f"{node.name} ran a request after its deadline")
+
+    def _look_at_rates(self) -> None:
+        for number, node in enumerate(self.mesh.nodes):
+            if node.lives == 0:
+                continue
+            life, before = self._bytes.get(number, (0, 0))
+            sent = node.host.bytes
+            if node.alive and life == node.lives:
+                rate = (sent - before) / RATE_OVER_S
+                if rate > BYTES_S_MAX:
+                    raise Broken(f"{node.name} sent {rate:.0f} B/s for {RATE_OVER_S:.0f} s")
+            self._bytes[number] = (node.lives, sent)
+        self.mesh.world.call(self.mesh.world.now + RATE_OVER_S, self._look_at_rates)
+
+    # ------------------------------------------------------------------ lookups
+
+    def expect_end(self, node: SimNode, ticket: int, what: str) -> None:
+        """A lookup ends in time, unless its node does before."""
+        life = node.lives
+
+        def ended() -> None:
+            if node.alive and node.lives == life and node.waits_for(ticket):
+                raise Broken(f"a {what} of {node.name} did not end in {LOOKUP_S_MAX:.0f} s")
+
+        pace = node.place.pace
+        late_s = 0.0 if pace is None else max(0.0, pace.stalled_until - self.mesh.world.now)
+        self.mesh.world.call(self.mesh.world.now + LOOKUP_S_MAX + late_s, ended)
+
+    def count(self, rpcs: int, rpcs_max: int) -> None:
+        """A lookup asks no more than it may."""
+        self.lookups += 1
+        self.rpcs += rpcs
+        if rpcs > rpcs_max:
+            raise Broken(f"a lookup asked {rpcs} contacts")

@@ -1,0 +1,376 @@
+"""A packet network for machines: seeded delay, loss, duplicates, NAT, partitions, crashes.
+
+Any machine that takes `Received` and asks for `Send` can be plugged in under its contact. All
+randomness comes from one seeded generator, so a run repeats from its seed; with `trace`, `digest`
+sums up every packet's fate, so two runs can be compared in one assertion.
+
+With `real`, every datagram is encoded and decoded as on the wire, questions to an address that
+gave no cookie are padded, and bytes are counted with what sealing adds. The sealing itself is left
+out: that a packet reaches only a member who holds the key it is for is a rule of this network.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import inf
+from typing import Any
+
+from meshnode.errors import ProtocolError
+from meshnode.identity.sealing import COOKIE_EPOCH_S
+from meshnode.ids import Address, Contact, PublicKey
+from meshnode.machine import Machine, Random
+from meshnode.net.trimming import is_question
+from meshnode.sim.clocks import Clock, Pace
+from meshnode.sim.links import Link, Losses, Routes, jitter_of
+from meshnode.sim.nat import Nat
+from meshnode.sim.world import Slot, World
+from meshnode.wire.codec import COOKIE_BYTES, Envelope, decode_datagram, encode_datagram
+from meshnode.wire.limits import MESSAGE_BYTES_MAX, SEALING_BYTES
+from meshnode.wire.messages import Datagram, Received, Send
+
+COOKIE_S = COOKIE_EPOCH_S
+"""How long a cookie proves an address at least (`identity.sealing.Cookies`)."""
+OWN_MESH = b""
+_COOKIE = bytes(COOKIE_BYTES)
+_PADDED_BYTES = MESSAGE_BYTES_MAX - 1
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """One address where machines listen."""
+
+    contact: Contact
+    number: int
+    mesh: bytes = OWN_MESH
+    """Which mesh's secrets it holds: packets of another do not open."""
+    alive: bool = True
+    side: int = 0
+    """Hosts on different sides of a partition do not reach each other."""
+    nat: Nat | None = None
+    slots: list[Slot[Any, Any]] = field(default_factory=list)
+    hears: dict[type, Slot[Any, Any]] = field(default_factory=dict)
+    """Who takes a kind of message; without an entry the first machine does."""
+    cookies: "array[float]" = field(default_factory=lambda: array("d"))
+    """By the number of a peer: when its last cookie came here."""
+    cookies_for: dict[int, Address] = field(default_factory=dict)
+    """Behind a NAT, by the number of a peer: the address that its cookie proves."""
+    sent: int = 0
+    bytes: int = 0
+
+
+class Network:
+    """Carries `Send` from one machine to another as `Received`, through a `World`'s time."""
+
+    def __init__(
+        self,
+        world: World[Any, Any],
+        rng: Random,
+        link: Link | None = None,
+        *,
+        check: Callable[[Datagram], object] | None = None,
+        trace: bool = False,
+        real: bool = False,
+    ) -> None:
+        self.world = world
+        self.rng = rng
+        self.routes = Routes(link or Link())
+        self.sent = self.lost = self.delivered = 0
+        self.strangers = self.too_long = 0
+        """Packets that did not open where they came; messages of ours that fit no datagram."""
+        self.bytes_by: Counter[type] = Counter()
+        """Bytes sent, by type of message, with what sealing adds; counted if `real`."""
+        self._proved: Callable[[Contact, Contact], bool] | None = None
+        self.hosts: dict[Address, Host] = {}
+        self.on_kill: list[Callable[[Host], None]] = []
+        """Told of every host that is killed: streams break there."""
+        self._nats: dict[str, Nat] = {}
+        self._check = check
+        """Called with every message sent, e.g. to see that it can be encoded."""
+        self._real = real
+        self._numbers: dict[PublicKey, int] = {}
+        self._cuts: set[tuple[int, int]] = set()
+        """Sides between which nothing passes, by (from, to)."""
+        self._losses = Losses(rng)
+        self._digest = blake2b(digest_size=16)
+        self._trace = trace
+        """Whether `digest` is kept: it costs a part of a run."""
+
+    # ------------------------------------------------------------------ hosts
+
+    @property
+    def link(self) -> Link:
+        """The link between any two hosts that have no other."""
+        return self.routes.default
+
+    @link.setter
+    def link(self, link: Link) -> None:
+        self.routes.default = link
+
+    @property
+    def proved(self) -> Callable[[Contact, Contact], bool]:
+        """Whether a packet from the first proves its address to the second; by cookies at first."""
+        return self._proved or self._proves_by_cookie
+
+    @proved.setter
+    def proved(self, rule: Callable[[Contact, Contact], bool]) -> None:
+        self._proved = rule
+
+    @property
+    def sent_by(self) -> dict[PublicKey, int]:
+        """Packets sent by each host that is there now."""
+        return {host.contact.public_key: host.sent for host in self.hosts.values()}
+
+    def host(
+        self, contact: Contact, *, nat: Nat | None = None, mesh: bytes = OWN_MESH, site: int = 0
+    ) -> Host:
+        """Put a host on the network; `contact` has its own address, inside a NAT if there is one.
+
+        A key that was here before may come back, with what the network knew of it forgotten.
+        """
+        number = self._numbers.setdefault(contact.public_key, len(self._numbers))
+        host = self.hosts[contact.address] = Host(contact, number, mesh=mesh, nat=nat)
+        if nat is not None:
+            self._nats[nat.public_host] = nat
+        if site:
+            self.routes.sites[contact.address] = site
+        return host
+
+    def plug(
+        self,
+        host: Host,
+        machine: Machine[Any, Any],
+        perform: Callable[[Any], None] | None = None,
+        *,
+        kinds: Iterable[type] = (),
+        clock: Clock | None = None,
+        pace: Pace | None = None,
+    ) -> Slot[Any, Any]:
+        """Start a machine on a host, for these kinds of messages or for all.
+
+        Its effects other than `Send` go to `perform`.
+        """
+
+        def carry_out(effect: object) -> None:
+            if type(effect) is Send:
+                self.send(host.contact, effect)
+            elif perform is not None:
+                perform(effect)
+
+        slot = self.world.add(machine, carry_out, clock=clock, pace=pace)
+        host.slots.append(slot)
+        for kind in kinds:
+            host.hears[kind] = slot
+        return slot
+
+    def join(
+        self,
+        contact: Contact,
+        machine: Machine[Any, Any],
+        perform: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Put a host with one machine on the network."""
+        self.plug(self.host(contact), machine, perform)
+
+    def tell(self, contact: Contact, event: object) -> None:
+        """Give a host's first machine a local command now."""
+        self.world.give(self.world.now, self.hosts[contact.address].slots[0], event)
+
+    def kill(self, contact: Contact) -> None:
+        """Stop a host for good, as `kill -9` does: no timer fires, packets to it are lost."""
+        host = self.hosts.pop(contact.address)
+        host.alive = False
+        for slot in host.slots:
+            self.world.remove(slot.machine)
+        for told in self.on_kill:
+            told(host)
+
+    # ------------------------------------------------------------------ partitions
+
+    def partition(self, groups: Iterable[Iterable[Contact]]) -> None:
+        """Cut the network: packets pass only within a group. Hosts not named form one more."""
+        self.heal()
+        sides = 1
+        for group in groups:
+            for contact in group:
+                self.hosts[contact.address].side = sides
+            sides += 1
+        self._cuts = {(a, b) for a in range(sides) for b in range(sides) if a != b}
+
+    def cut_one_way(self, sources: Iterable[Contact], targets: Iterable[Contact]) -> None:
+        """Let nothing pass from these to those; the other direction stays open."""
+        self.heal()
+        for side, group in ((1, sources), (2, targets)):
+            for contact in group:
+                self.hosts[contact.address].side = side
+        self._cuts = {(1, 2)}
+
+    def heal(self) -> None:
+        """End every partition."""
+        self._cuts = set()
+        for host in self.hosts.values():
+            host.side = 0
+
+    def passes(self, source: Host | None, target: Host) -> bool:
+        """Return whether no partition stands between two hosts, in this direction."""
+        return source is None or (source.side, target.side) not in self._cuts
+
+    # ------------------------------------------------------------------ packets
+
+    def send(self, sender: Contact, send: Send) -> None:
+        """Put one packet on the network, as if `sender` had sent it."""
+        source = self.hosts.get(sender.address)
+        self.sent += 1
+        if source is not None:
+            source.sent += 1
+        message = send.message
+        if self._check is not None:
+            self._check(message)
+        data = b""
+        if self._real:
+            encoded = self._encoded(source, send)
+            if encoded is None:
+                return
+            data = encoded
+        address = send.recipient.address
+        link = self.routes.link(sender.address, address)
+        copies = 2 if self.rng.random() < link.duplicates else 1
+        decoded: Datagram | None = None if data else message
+        for _ in range(copies):
+            # Both are drawn for every packet, so that one packet's fate does not change what the
+            # generator says to the next.
+            lost = self._losses.lost(link, sender.address, address)
+            jitter_s = jitter_of(link, self.rng)
+            if self._trace:
+                self._note(sender, send, data, lost)
+            if lost or len(data) + SEALING_BYTES > link.mtu:
+                self.lost += 1
+                continue
+            if decoded is None:
+                decoded = decode_datagram(data).message
+            when = self.world.now + link.delay_s + jitter_s
+            self._carry(source, sender, Send(send.recipient, decoded), when)
+
+    @property
+    def digest(self) -> str:
+        """A hash of every packet sent so far: time, ends, content, and whether it was lost."""
+        assert self._trace, "a digest needs trace=True"
+        return self._digest.hexdigest()
+
+    def note(self, what: str) -> None:
+        """Put a happening other than a packet into the digest."""
+        if self._trace:
+            self._digest.update(f"{_microseconds(self.world.now)} {what}\n".encode())
+
+    def _encoded(self, source: Host | None, send: Send) -> bytes | None:
+        """Return the bytes of a datagram, None if it fits none; count them."""
+        holds = source is not None and self._holds_cookie(source, send.recipient)
+        message = send.message
+        envelope = Envelope(message=message, issued=_COOKIE, returned=_COOKIE if holds else b"")
+        try:
+            data = encode_datagram(
+                envelope, pad_to=_PADDED_BYTES if not holds and is_question(message) else 0
+            )
+        except ProtocolError:
+            self.too_long += 1
+            return None
+        size = len(data) + SEALING_BYTES
+        self.bytes_by[type(message)] += size
+        if source is not None:
+            source.bytes += size
+        return data
+
+    def _carry(self, source: Host | None, sender: Contact, send: Send, when: float) -> None:
+        """Bring a packet to where it is addressed, through the NATs in between."""
+        if source is not None and source.nat is not None:
+            nat, inside = source.nat, sender.address
+            near = self.hosts.get(send.recipient.address)
+            if near is None or near.nat is not nat:  # it leaves the box
+                outside = nat.outward(inside, send.recipient.address, self.world.now)
+                sender = Contact(sender.public_key, outside)
+        target = self.hosts.get(send.recipient.address)
+        if target is not None and (target.nat is None or (source and source.nat is target.nat)):
+            self._arrive(source, sender, target, send, when)
+            return
+        box = self._nats.get(send.recipient.address.host)
+        if box is not None:
+            self.world.call(when, lambda: self._through(box, source, sender, send))
+            return
+        self.lost += 1  # nobody there
+
+    def _through(self, box: Nat, source: Host | None, sender: Contact, send: Send) -> None:
+        """Bring a packet to a host behind a NAT, if the box lets it in when it comes."""
+        inside = box.inward(send.recipient.address, sender.address, self.world.now)
+        target = None if inside is None else self.hosts.get(inside)
+        if target is None:
+            self.lost += 1
+        else:
+            self._arrive(source, sender, target, send, self.world.now)
+
+    def _arrive(
+        self, source: Host | None, sender: Contact, target: Host, send: Send, when: float
+    ) -> None:
+        if source is not None and source.mesh != target.mesh:
+            self.strangers += 1
+            return
+        key = send.recipient.public_key
+        if target.contact.public_key != key or not self.passes(source, target):
+            self.lost += 1  # sealed for somebody else, or cut off
+            return
+        self.delivered += 1
+        if self._proved is not None:
+            proved = self._proved(sender, target.contact)
+        else:
+            proved = source is not None and self._proves(source, sender, target)
+        if source is not None:
+            self._give_cookie(source, target, send.recipient.address, when)
+        slot = target.hears.get(type(send.message))
+        self.world.give(when, slot or target.slots[0], Received(sender, send.message, proved))
+
+    # ------------------------------------------------------------------ cookies
+
+    def _holds_cookie(self, holder: Host, issuer: Contact) -> bool:
+        number = self._numbers.get(issuer.public_key)
+        if number is None or number >= len(holder.cookies):
+            return False
+        issued = holder.cookies[number]
+        return issued <= self.world.now < issued + COOKIE_S
+
+    def _proves_by_cookie(self, sender: Contact, recipient: Contact) -> bool:
+        source, target = self.hosts.get(sender.address), self.hosts.get(recipient.address)
+        return source is not None and target is not None and self._proves(source, sender, target)
+
+    def _proves(self, source: Host, sender: Contact, target: Host) -> bool:
+        """Return whether the sender has a cookie of the target, for the address it shows."""
+        if not self._holds_cookie(source, target.contact):
+            return False
+        return source.nat is None or source.cookies_for.get(target.number) == sender.address
+
+    def _give_cookie(self, issuer: Host, holder: Host, at: Address, when: float) -> None:
+        """Every packet brings its recipient a cookie of its sender."""
+        cookies, number = holder.cookies, issuer.number
+        if number >= len(cookies):
+            cookies.extend([-inf] * (len(self._numbers) - len(cookies)))
+        moved = holder.nat is not None and holder.cookies_for.get(number) != at
+        # One that is on its way, or fresh, is not put off by a later one.
+        if moved or cookies[number] + COOKIE_S / 2 < when or cookies[number] > when:
+            cookies[number] = when
+        if moved:
+            holder.cookies_for[number] = at
+
+    def _note(self, sender: Contact, send: Send, data: bytes, lost: bool) -> None:
+        ends = f"{sender.address} {send.recipient.address} {lost} "
+        self._digest.update(f"{_microseconds(self.world.now)} {ends}".encode())
+        self._digest.update(data or repr(send.message).encode())
+
+
+def contact_of(index: int, public_key: bytes | None = None) -> Contact:
+    """Return the contact of simulated host `index`: a private address, a key made from it."""
+    key = public_key or blake2b(b"host%d" % index, digest_size=32).digest()
+    address = Address(f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", 6174)
+    return Contact(PublicKey(key), address)
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)

@@ -1,0 +1,127 @@
+"""A field decides as `choose` does, in a fraction of its time."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.caps import Caps
+from meshnode.placement.board import Scoreboard
+from meshnode.placement.candidate import Candidate
+from meshnode.placement.choose import Decision, unfitness
+from meshnode.placement.field import Field, Pick
+from meshnode.placement.settings import PlacementSettings
+from tests.unit.placement.nodes import MODULE, NOW, decide, node, node_id, record, request
+
+NAMES = ("own", "a", "b", "c")
+waits = st.floats(0, 500)
+loads = st.fixed_dictionaries(
+    {
+        "wait": waits,
+        "mean": waits,
+        "sigma": st.floats(0, 100),
+        "run": st.one_of(st.just(0.0), st.floats(0.1, 300)),
+        "unit": st.floats(0.1, 300),
+        "warm": st.booleans(),
+        "holds": st.booleans(),
+    }
+)
+sends = st.lists(st.tuples(st.sampled_from(NAMES), st.floats(0, 1.5)), max_size=12)
+
+
+def both(
+    board: Scoreboard, nodes: list[Candidate], payload: int = 0, source: str = ""
+) -> tuple[Pick | None, Decision]:
+    limit_s = board.settings.record_age_s_max
+    fit = [c for c in nodes if not unfitness(c, int(Caps.CPU), limit_s)]
+    field = Field(fit, board=board, module=MODULE)
+    own = next((c.load for c in nodes if c.is_self), None)
+    pick = field.pick(payload_bytes=payload, source=source, now=NOW, own=own)
+    return pick, decide(*nodes, board=board, payload_bytes=payload, source=source)
+
+
+def heard(board: Scoreboard, name: str, age_s: float, rtt: float, **load: float) -> Candidate:
+    """A candidate whose record came over the network, so that the board has it too."""
+    said = record(name, **load)  # type: ignore[arg-type]
+    own = name == "own"
+    if not own:
+        board.on_record(said, None, NOW - age_s)
+    return node(name, said, rtt=rtt, age_s=0.0 if own else age_s, is_self=own)
+
+
+@given(
+    st.lists(loads, min_size=4, max_size=4),
+    st.lists(st.tuples(st.floats(0, 5), st.floats(0, 50)), min_size=4, max_size=4),
+    sends,
+    st.lists(st.floats(0, 400), max_size=3),
+    st.integers(0, 10_000_000),
+    st.sampled_from(["", "camera"]),
+)
+def test_the_pick_is_the_first_of_the_decision(
+    told: list[dict[str, float]],
+    ways: list[tuple[float, float]],
+    sent: list[tuple[str, float]],
+    observed: list[float],
+    payload: int,
+    source: str,
+) -> None:
+    board = Scoreboard(PlacementSettings())
+    nodes = [
+        heard(board, name, *way, **load) for name, way, load in zip(NAMES, ways, told, strict=True)
+    ]
+    for number, took in enumerate(observed):
+        made = decide(*nodes, board=board)
+        best = made.ranked[0]
+        board.on_sent(best.node_id, request(number), MODULE, best, NOW - 1)
+        board.on_answer(best.node_id, request(number), source, took, NOW - 0.5)
+    for number, (name, ago) in enumerate(sent, 100):
+        for scored in decide(*nodes, board=board).ranked:
+            if scored.candidate.name == name:
+                board.on_sent(node_id(name), request(number), MODULE, scored, NOW - ago)
+    pick, made = both(board, nodes, payload, source)
+    assert pick is not None
+    assert pick.best.candidate == made.ranked[0].candidate
+    assert pick.best.score == pytest.approx(made.ranked[0].score, abs=1e-6)
+    seconds = [s.score.total_ms for s in made.ranked[1:2]] or [inf]
+    assert pick.second_ms == pytest.approx(seconds[0], abs=1e-6)
+
+
+def test_a_newer_record_is_read_when_it_is_used() -> None:
+    board = Scoreboard()
+    nodes = [heard(board, "a", 0.1, 1.0, wait=5.0), heard(board, "b", 0.1, 1.0, wait=50.0)]
+    field = Field(nodes, board=board, module=MODULE)
+
+    def best() -> str:
+        pick = field.pick(payload_bytes=0, source="", now=NOW, own=None)
+        assert pick is not None
+        return pick.best.candidate.name
+
+    assert best() == "a"
+    board.on_record(record("a", wait=90.0, sequence=2), None, NOW)
+    assert best() == "b"
+
+
+@pytest.mark.parametrize("strange", ["draining", "no record", "failed"])
+def test_what_only_a_whole_decision_can_judge_is_declined(strange: str) -> None:
+    board = Scoreboard()
+    nodes = [heard(board, name, 0.1, 1.0) for name in ("a", "b")]
+    match strange:
+        case "draining":
+            board.on_record(record("a", draining=True, sequence=2), None, NOW)
+        case "no record":
+            nodes.append(node("c", heard=False))
+        case "failed":
+            board.on_failure(node_id("a"), NOW)
+    field = Field(nodes, board=board, module=MODULE)
+    assert field.pick(payload_bytes=0, source="", now=NOW, own=None) is None
+
+
+def test_nobody_and_nobody_heard_lately() -> None:
+    board = Scoreboard()
+    assert both(board, [])[0] is None
+    late = replace(heard(board, "a", 100.0, 1.0), load_age_s=100.0)
+    pick, made = both(board, [late])
+    assert pick is None
+    assert made.ranked == ()
