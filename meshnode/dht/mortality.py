@@ -27,6 +27,8 @@ class Mortality:
 
     def note(self, size: int, now: float, *, deaths: int = 0) -> None:
         """Count the time since the last call for `size` contacts, and deaths if there were any."""
+        if self._at is None:
+            self._exposure_s = size * MEMORY_S  # nobody died before: one outage is no churn
         since = 0.0 if self._at is None else max(0.0, now - self._at)
         fading = exp(-since / MEMORY_S)
         self._exposure_s = self._exposure_s * fading + size * MEMORY_S * (1.0 - fading)

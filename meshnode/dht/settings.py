@@ -99,11 +99,11 @@ class DhtSettings:
     """How often one of our k nearest is asked for those near us, so that we hear of newcomers;
     those that are new to us are verified."""
 
-    verified_of_answer_max: int = 4
+    verified_of_answer_max: int = 8
     """Of the contacts that such an answer brings, and that after a join one contact at each
     distance brings, so many are verified: enough to find the way, lookups bring the rest."""
 
-    check_after_loss_s: float = 3.0
+    check_after_loss_s: float = 2.0
     """How soon the next few checks follow the loss of a contact: deaths come together."""
 
     check_age_s: float = 60.0
@@ -113,7 +113,7 @@ class DhtSettings:
     """A contact leaves the table after so many failed RPCs, one after the other: one lost
     datagram says nothing."""
 
-    verifying_max: int = 16
+    verifying_max: int = 32
     """Contacts being asked at once whether they are who and where they say."""
 
     verify_again_s: float = 30.0

@@ -31,12 +31,12 @@ class Care(Enum):
     """Ask one of the nearest who is near us."""
 
 
-SPREAD_MAX = 4
-"""Distances explored after a join: fifteen sixteenths of the keyspace."""
+SPREAD_MAX = 8
+"""Distances explored after a join: all there are among 4,000 nodes."""
 HURRIED_CHECKS = 4
 """Checks that follow the loss of a contact quickly. Where a third is dead one of them finds the
 next loss, so a broken table heals in one go; after a single death they soon stop."""
-CHURN_S = 600.0
+CHURN_S = 200.0
 """Contacts that are likely dead when unheard for less than this: churn, and no single outage."""
 REFRESH_LOOK_S = 60.0
 """How often we look for a lonely bucket; one is refreshed at a time."""

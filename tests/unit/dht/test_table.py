@@ -102,8 +102,8 @@ def test_under_churn_contacts_unheard_for_long_are_handed_out_last() -> None:
     for asked_at in (50.0, 70.0):
         for contact in near[20:]:
             table.failed(contact, asked_at=asked_at, now=asked_at + 10.0)
-    table.add(near[7], 200.0)
-    assert table.closest_sound(OWN, 3, 200.0) == [near[7], near[0], near[1]]
+    table.add(near[7], 1000.0)
+    assert table.closest_sound(OWN, 3, 1000.0) == [near[7], near[0], near[1]]
 
 
 def test_where_nobody_dies_the_unheard_are_handed_out_as_they_are() -> None:
