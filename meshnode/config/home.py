@@ -80,8 +80,13 @@ class Home:
 
     @property
     def state_file(self) -> Path:
-        """Incarnation, peer cache and record sequences, kept over a restart."""
+        """Incarnation, port and peer cache, kept over a restart."""
         return self.data / "state.cbor"
+
+    @property
+    def names_file(self) -> Path:
+        """The highest sequence number seen of each name, and proofs of contradiction."""
+        return self.data / "names.cbor"
 
     @property
     def store(self) -> Path:

@@ -6,7 +6,8 @@ answered us, records whose signature was checked when they came in.
 
 from collections.abc import Iterable
 
-from meshnode.dht.records import open_record
+from meshnode.dht.proofs import Equivocation, Proofs
+from meshnode.dht.records import key_of, open_record, signer_of
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.store import RecordStore, Verdict
 from meshnode.dht.table import Table
@@ -42,6 +43,8 @@ class Answers:
         network: NetworkId,
         settings: DhtSettings,
         rng: Random,
+        *,
+        proofs: Proofs,
     ) -> None:
         self.refused = 0
         """Records offered to us that were forged, malformed or of another mesh."""
@@ -52,24 +55,26 @@ class Answers:
         self._network = network
         self._settings = settings
         self._rng = rng
+        self._proofs = proofs
 
     def answer(self, received: Received, now: float) -> Send | None:
         """Return the answer to a question, None if it is none."""
         sender = received.sender
         match received.message:
             case FindNode() as ask:
-                contacts = _fitting(self._near(ask.target, sender), ROOM)
+                contacts = _fitting(self._near(ask.target, sender, now)[: ask.count], ROOM)
                 return Send(sender, FoundNodes(rpc=ask.rpc, contacts=contacts))
             case GetRecords() as ask:
                 return Send(sender, self._records(ask, sender, now))
             case PutRecord() as offer:
-                kept = received.proved and self._keep(offer, sender, now)
-                return Send(sender, PutReply(rpc=offer.rpc, kept=kept))
+                if not received.proved:
+                    return Send(sender, PutReply(rpc=offer.rpc, kept=False, seq=0))
+                return Send(sender, self._keep(offer, sender, now))
             case _:
                 return None
 
     def _records(self, ask: GetRecords, sender: Contact, now: float) -> FoundRecords:
-        near = self._near(ask.key, sender)
+        near = self._near(ask.key, sender, now)
         reserved = sum(map(_contact_bytes, near[:CONTACTS_BESIDE_RECORDS]))
         records: list[bytes] = []
         for room in (ROOM - reserved, ROOM):
@@ -84,19 +89,30 @@ class Answers:
             more=self._store.count_of(ask.key, now) > len(records),
         )
 
-    def _keep(self, offer: PutRecord, sender: Contact, now: float) -> bool:
+    def _keep(self, offer: PutRecord, sender: Contact, now: float) -> PutReply:
         try:
             record = open_record(offer.record, network=self._network)
         except RemoteProtocolError:
             self.refused += 1
-            return False
-        verdict = self._store.put(record, offer.record, sender, now)
-        self.equivocations += verdict is Verdict.EQUIVOCATION
-        return verdict is Verdict.KEPT
+            return PutReply(rpc=offer.rpc, kept=False, seq=0)
+        verdict = self._store.put(record, offer.record, sender, now, cas=offer.cas)
+        held = self._store.held(key_of(record), signer_of(record), now)
+        if verdict is Verdict.EQUIVOCATION and held is not None:
+            self.equivocations += 1
+            self._proofs.note(
+                Equivocation(
+                    key=key_of(record),
+                    signer=signer_of(record),
+                    seq=record.seq,
+                    first=held.data,
+                    second=offer.record,
+                )
+            )
+        kept, seq = verdict is Verdict.KEPT, held.seq if held is not None else 0
+        return PutReply(rpc=offer.rpc, kept=kept, seq=seq)
 
-    def _near(self, target: bytes, asker: Contact) -> list[Contact]:
-        k = self._settings.k
-        return self._table.closest(target, k, exclude=asker.node_id, only_sound=True)
+    def _near(self, target: bytes, asker: Contact, now: float) -> list[Contact]:
+        return self._table.closest_sound(target, self._settings.k, now, exclude=asker.node_id)
 
 
 def _fitting(contacts: Iterable[Contact], bytes_max: int) -> tuple[Contact, ...]:

@@ -41,7 +41,9 @@ class Call(Generic[OwnerT]):
     asked_at: float
     steps: list[tuple[float, Silence]] = field(default_factory=list)
     """What silence will mean, and when; soonest last."""
-    retried: bool = False
+    sent: dict[int, float] = field(default_factory=dict)
+    """When it was sent, by rpc id: each time under a fresh one, so that every answer tells the
+    round trip, however often it was asked (Karn's problem does not arise)."""
 
 
 class Calls(Generic[OwnerT]):
@@ -51,37 +53,50 @@ class Calls(Generic[OwnerT]):
         self._settings = settings
         self._rng = rng
         self._calls: dict[int, Call[OwnerT]] = {}
+        """By every rpc id under which a question was sent."""
+        self._count = 0
         self._due: list[tuple[float, int]] = []
         """A heap of (when, rpc); entries of answered calls are skipped."""
         self.rtt_s = settings.rtt_initial_s
-        """Smoothed over all contacts, from answers to questions sent once (Karn's rule)."""
+        """Smoothed over all contacts."""
+        self.rtt_deviation_s = settings.rtt_initial_s / 4
+        """Smoothed likewise (RFC 6298, section 2)."""
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return self._count
 
-    def ask(self, contact: Contact, question: Question, owner: OwnerT, now: float) -> Send:
+    def ask(
+        self,
+        contact: Contact,
+        question: Question,
+        owner: OwnerT,
+        now: float,
+        *,
+        retries: int | None = None,
+    ) -> Send:
         """Start an RPC and return its first datagram; the question's rpc id is replaced."""
-        rpc = self._rng.getrandbits(64)
-        while rpc in self._calls:
-            rpc = self._rng.getrandbits(64)
-        question = replace(question, rpc=rpc)
-        call = Call(contact, question, owner, now, self._schedule(now))
-        self._calls[rpc] = call
-        heapq.heappush(self._due, (call.steps[-1][0], rpc))
-        return Send(contact, question)
+        count = self._settings.retries_max if retries is None else retries
+        call = Call(contact, question, owner, now, self._schedule(now, count))
+        self._count += 1
+        heapq.heappush(self._due, (call.steps[-1][0], self._send(call, now)))
+        return Send(contact, call.question)
 
     def take_answer(self, received: Received, rpc: int, now: float) -> Call[OwnerT] | None:
         """Return and end the call that this answers, or None if nobody asked that."""
         call = self._calls.get(rpc)
         if call is None or call.contact.public_key != received.sender.public_key:
             return None
-        del self._calls[rpc]
-        if not call.retried:
-            self.rtt_s += (max(0.0, now - call.asked_at) - self.rtt_s) / 8
+        off = max(0.0, now - call.sent[rpc]) - self.rtt_s
+        self.rtt_s += off / 8
+        self.rtt_deviation_s += (abs(off) - self.rtt_deviation_s) / 4
+        self._end(call)
         return call
 
     def next_silence(self, now: float) -> tuple[Silence, Call[OwnerT]] | None:
-        """Return one call whose time for something has come, or None if there is none."""
+        """Return one call whose time for something has come, or None if there is none.
+
+        For a retry its question has a fresh rpc id; answers to the earlier ones count as well.
+        """
         while self._due and self._due[0][0] <= now:
             _, rpc = heapq.heappop(self._due)
             call = self._calls.get(rpc)
@@ -89,12 +104,28 @@ class Calls(Generic[OwnerT]):
                 continue
             _, silence = call.steps.pop()
             if silence is Silence.FAILED:
-                del self._calls[rpc]
-            else:
-                heapq.heappush(self._due, (call.steps[-1][0], rpc))
-                call.retried |= silence is Silence.RETRY
+                self._end(call)
+                return silence, call
+            heapq.heappush(self._due, (call.steps[-1][0], rpc))
+            if silence is Silence.RETRY:
+                self._send(call, now)
             return silence, call
         return None
+
+    def _send(self, call: Call[OwnerT], now: float) -> int:
+        """Give a call's question a fresh rpc id and return it."""
+        rpc = self._rng.getrandbits(64)
+        while rpc in self._calls:
+            rpc = self._rng.getrandbits(64)
+        call.question = replace(call.question, rpc=rpc)
+        call.sent[rpc] = now
+        self._calls[rpc] = call
+        return rpc
+
+    def _end(self, call: Call[OwnerT]) -> None:
+        self._count -= 1
+        for rpc in call.sent:
+            del self._calls[rpc]
 
     def next_timer(self) -> float | None:
         """Return when `next_silence` has something, or None."""
@@ -102,12 +133,13 @@ class Calls(Generic[OwnerT]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
-    def _schedule(self, now: float) -> list[tuple[float, Silence]]:
+    def _schedule(self, now: float, count: int) -> list[tuple[float, Silence]]:
         s = self._settings
-        wait = min(max(s.retry_after_min_s, 2 * self.rtt_s), s.retry_after_max_s)
+        usual = self.rtt_s + 4 * self.rtt_deviation_s
+        wait = min(max(s.retry_after_min_s, usual), s.retry_after_max_s)
         # 1, 3, 7 ... waits after the question: a lost datagram is replaced quickly, a slow link
         # is not flooded.
-        retries = [(now + wait * (2**n - 1), Silence.RETRY) for n in range(1, s.retries_max + 1)]
+        retries = [(now + wait * (2**n - 1), Silence.RETRY) for n in range(1, count + 1)]
         ends = [(now + s.patience_s, Silence.OVERDUE), (now + s.rpc_timeout_s, Silence.FAILED)]
         in_time: Sequence[tuple[float, Silence]] = [r for r in retries if r[0] < ends[-1][0]]
         return sorted([*in_time, *ends], key=lambda step: step[0], reverse=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from meshnode.dht.proofs import Equivocation as Equivocation
 from meshnode.dht.records import Record
 from meshnode.ids import Contact
 from meshnode.wire.messages import Received, Send
@@ -44,6 +45,9 @@ class FindRecords:
     key: bytes
     all_of_them: bool
     """True for provider records (many signers), False for names and nodes (one record)."""
+    thorough: bool = False
+    """Look along disjoint paths at once, to the end: for what decides which code runs, and when
+    everything that a plain lookup found has proved false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,9 @@ class Publish:
     ticket: int
     key: bytes
     record: bytes
+    cas: int | None = None
+    """Compare and swap (BEP 44): keep it only in place of the record with this sequence number,
+    or of none. None: in place of any older one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,8 @@ class LookupFinished:
     """At most k that answered, nearest first. Few, if records were found before the end."""
     records: tuple[Record, ...] = ()
     """Verified, one for each signer; the highest sequence number seen. Withdrawn ones included."""
+    signed: tuple[bytes, ...] = ()
+    """Their signed bytes, in the same order: what may be announced again unchanged."""
     rpcs: int = 0
     """How many contacts were asked."""
     equivocations: int = 0
@@ -77,7 +86,11 @@ class PublishFinished:
     ticket: int
     stored: int
     """Other nodes that keep the record; our own copy is not counted."""
+    conflicts: int = 0
+    """Nodes that refused it for what they hold: a newer one, or not the one that `cas` names."""
+    seq_held: int = 0
+    """The highest sequence number that any of them holds under this key, by this signer."""
 
 
 DhtInput = Received | Join | Observe | Doubt | FindNodes | FindRecords | Publish
-DhtEffect = Send | LookupFinished | PublishFinished
+DhtEffect = Send | LookupFinished | PublishFinished | Equivocation

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from meshnode.dht.calls import Question
 from meshnode.dht.findings import Findings
 from meshnode.dht.lookup import Lookup
+from meshnode.dht.paths import Paths
 from meshnode.ids import Contact
 from meshnode.wire.messages import FindNode, GetRecords
 
@@ -13,13 +14,17 @@ from meshnode.wire.messages import FindNode, GetRecords
 class Search:
     """A lookup with its purpose."""
 
-    lookup: Lookup
+    lookup: Lookup | Paths
     ticket: int | None = None
     """Who asked; None when it is our own upkeep."""
     findings: Findings | None = None
     """Where records go, if records are looked for; else only nodes are."""
     record: bytes = b""
     """The signed record to be stored at the nodes found, if this leads to a publication."""
+    cas: int | None = None
+    """The sequence number that the record shall replace, None if any."""
+    rpcs_before: int = 0
+    """Contacts asked by the plain lookup that this search looks a second time for."""
     joins: bool = False
     """It looks for ourselves: afterwards the rest of the keyspace is looked at."""
     over: bool = False
@@ -51,6 +56,10 @@ class Publication:
     waiting: int
     """Nodes that have neither answered nor failed."""
     stored: int = 0
+    conflicts: int = 0
+    """Nodes that refused it for what they hold: a newer one, or not the one to be replaced."""
+    seq_held: int = 0
+    """The highest sequence number that any of them holds."""
 
     @property
     def over(self) -> bool:
@@ -63,9 +72,9 @@ class Probe:
     """A question whose only purpose is to see whether a contact answers."""
 
     contact: Contact
-    follow: bool = False
-    """Whether contacts that the answer brings are verified in turn. Never where they came that
-    way themselves, or a liar could lead us on for ever."""
+    follow_max: int = 0
+    """How many of the contacts that the answer brings are verified in turn. None where they came
+    that way themselves, or a liar could lead us on for ever."""
     over: bool = False
     """Never: a probe is worth its retries."""
 

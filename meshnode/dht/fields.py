@@ -32,6 +32,13 @@ class Reader:
             raise RemoteProtocolError(f"{size} bytes are expected")
         return value
 
+    def blob_up_to(self, size_max: int) -> bytes:
+        """Return 1 to `size_max` bytes."""
+        value = self._take()
+        if not isinstance(value, bytes) or not 1 <= len(value) <= size_max:
+            raise RemoteProtocolError(f"1 to {size_max} bytes are expected")
+        return value
+
     def text(self, chars_max: int, *, chars_min: int = 0) -> str:
         """Return text that can be shown: no control characters, no line ends."""
         value = self._take()

@@ -1,15 +1,12 @@
 """The records one lookup has found: verified, one for each signer, the highest sequence wins."""
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
+from meshnode.dht.proofs import Equivocation
 from meshnode.dht.records import ProviderRecord, Record, key_of, open_record, signer_of
 from meshnode.dht.settings import DhtSettings
 from meshnode.errors import RemoteProtocolError
 from meshnode.ids import NetworkId, NodeId, PublicKey
-
-KEYS_REMEMBERED_MAX = 4096
-"""Names whose highest sequence number is remembered: 0.5 MB."""
 
 
 class Findings:
@@ -22,12 +19,15 @@ class Findings:
         settings: DhtSettings,
         *,
         all_of_them: bool,
+        thorough: bool = False,
         seq_min: int = 0,
     ) -> None:
         self.all_of_them = all_of_them
+        self.thorough = thorough
+        """Everything is collected to the end: the first witnesses may all be one liar's."""
         self.refused = 0
         """Records that were forged, of another key or mesh, or older than we have seen before."""
-        self.equivocations = 0
+        self.proofs: list[Equivocation] = []
         """Records with an equal sequence number and another content: proof against the signer."""
         self._key = key
         self._network = network
@@ -36,30 +36,58 @@ class Findings:
         self._best: dict[PublicKey, tuple[Record, bytes]] = {}
         self._opened: dict[bytes, Record | None] = {}
         """By signed bytes, None if refused: most answers bring what others brought before."""
-        self._carriers: set[NodeId] = set()
+        self._witnesses: set[NodeId] = set()
+        self._repeats = 0
+        """Answers in a row that brought good records and nothing new."""
 
-    def take(self, records: Iterable[bytes], carrier: NodeId | None) -> bool:
+    def take(self, records: Iterable[bytes], witness: NodeId | None) -> bool:
         """Take the records of one answer; return whether any of them is new and good.
 
-        `carrier` is who answered, None for our own store, which does not count as a witness.
+        `witness` is who answered, None for our own store, which does not count as one.
         """
+        brought = False
         news = False
         for data in records:
             known = data in self._opened
             record = self._opened[data] if known else self._open(data)
-            if record is not None and carrier is not None:
-                self._carriers.add(carrier)
+            brought |= record is not None
             if not known:
                 self._opened[data] = record
                 news |= record is not None and self._weigh(record, data)
+        if brought and witness is not None:
+            self._witnesses.add(witness)
+            self._repeats = 0 if news else self._repeats + 1
         return news
+
+    def look_again(self) -> None:
+        """Begin a second look: what was found stays, who brought it counts no more.
+
+        A single value is then looked for to the end, for somebody may hold a newer one.
+        """
+        self.thorough |= not self.all_of_them
+        self._witnesses.clear()
+        self._repeats = 0
 
     @property
     def enough(self) -> bool:
         """Whether more answers would not be worth waiting for."""
+        s = self._settings
+        if self.thorough:
+            return False
+        if not self.all_of_them:
+            return bool(self._best) and len(self._witnesses) >= s.answers_enough
+        # Every provider's records lie at the same nodes: three of them know what there is.
+        seen = len(self._witnesses) >= s.answers_enough and self._repeats >= s.repeats_enough
+        live = self._live_count()
+        return live >= s.providers_enough or (live > 0 and seen)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a second look is worth its cost: a miss, few witnesses, or a contradiction."""
         if self.all_of_them:
-            return self._live_count() >= self._settings.providers_enough
-        return bool(self._best) and len(self._carriers) >= self._settings.answers_enough
+            return not self.some
+        distinct = sum(1 for record in self._opened.values() if record is not None)
+        return distinct != 1 or len(self._witnesses) < self._settings.answers_enough
 
     @property
     def some(self) -> bool:
@@ -69,6 +97,10 @@ class Findings:
     def records(self) -> tuple[Record, ...]:
         """Return the best record of each signer."""
         return tuple(record for record, _ in self._best.values())
+
+    def signed(self) -> tuple[bytes, ...]:
+        """Return their signed bytes, in the same order."""
+        return tuple(data for _, data in self._best.values())
 
     def _open(self, data: bytes) -> Record | None:
         try:
@@ -86,7 +118,11 @@ class Findings:
         signer = signer_of(record)
         best = self._best.get(signer)
         if best is not None and record.seq == best[0].seq:
-            self.equivocations += data != best[1]
+            if data != best[1]:
+                proof = Equivocation(
+                    key=self._key, signer=signer, seq=record.seq, first=best[1], second=data
+                )
+                self.proofs.append(proof)
             return False
         if best is not None and record.seq < best[0].seq:
             return False
@@ -99,21 +135,3 @@ class Findings:
             for record, _ in self._best.values()
             if not (isinstance(record, ProviderRecord) and record.withdrawn)
         )
-
-
-class SeqMemory:
-    """The highest sequence number seen for each name, so that an old record cannot come back."""
-
-    def __init__(self) -> None:
-        self._highest: OrderedDict[bytes, int] = OrderedDict()
-
-    def note(self, key: bytes, seq: int) -> None:
-        """Remember what was seen under a key; beyond a bound the oldest key is forgotten."""
-        self._highest[key] = max(seq, self.highest(key))
-        self._highest.move_to_end(key)
-        while len(self._highest) > KEYS_REMEMBERED_MAX:
-            self._highest.popitem(last=False)
-
-    def highest(self, key: bytes) -> int:
-        """Return the highest number seen under a key, 0 if none was."""
-        return self._highest.get(key, 0)

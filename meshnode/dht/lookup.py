@@ -38,14 +38,25 @@ _IN_FLIGHT = (State.ASKED, State.SILENT, State.OVERDUE)
 class Lookup:
     """The state of one lookup. A target is 32 bytes: a node id or a record's key."""
 
-    def __init__(self, target: bytes, own_id: NodeId, settings: DhtSettings) -> None:
+    def __init__(
+        self,
+        target: bytes,
+        own_id: NodeId,
+        settings: DhtSettings,
+        *,
+        claims: "dict[bytes, Lookup] | None" = None,
+    ) -> None:
+        """`claims` is shared by the disjoint paths of one search: who asked whom."""
         self.target = target
         self.rpcs = 0
         """Contacts asked so far."""
         self._own_id = own_id
         self._settings = settings
+        self._claims: dict[bytes, Lookup] = {} if claims is None else claims
         self._candidates = Candidates(target, settings.candidates_max)
         self._states: dict[bytes, State] = {}
+        self._dropped = False
+        """More contacts were told than could be remembered."""
         self._at_address: Counter[Address] = Counter()
         self._again: Counter[bytes] = Counter()
         self._elsewhere: dict[bytes, Contact] = {}
@@ -72,6 +83,7 @@ class Lookup:
         if len(self._states) > len(self._candidates):  # the farthest were dropped
             kept = {node.id for node in self._candidates}
             self._states = {i: s for i, s in self._states.items() if i in kept}
+            self._dropped = True
 
     def next_queries(self) -> list[Contact]:
         """Return contacts to ask now; they count as asked from here on."""
@@ -82,6 +94,7 @@ class Lookup:
                 break
             if self._states[node.id] is State.WAITING:
                 self._states[node.id] = State.ASKED
+                self._claims[node.id] = self
                 self._candidates.mark_contacted(node)
                 self.rpcs += 1
                 queries.append(node.contact)
@@ -134,6 +147,11 @@ class Lookup:
         """The same without waiting for overdue contacts: good enough where something was found."""
         return self._all_answered(self._nearest(skip=(State.FAILED, State.OVERDUE)))
 
+    @property
+    def asked_everybody(self) -> bool:
+        """Whether every contact that was told has been asked: nobody is left."""
+        return not self._dropped and State.WAITING not in self._states.values()
+
     def closest(self) -> tuple[Contact, ...]:
         """Return the at most k nearest contacts that answered, nearest first."""
         others = [state for state in State if state is not State.ANSWERED]
@@ -156,12 +174,12 @@ class Lookup:
         return True
 
     def _nearest(self, skip: Iterable[State]) -> list[TableNode]:
-        """Return the k nearest candidates in none of these states."""
+        """Return the k nearest candidates in none of these states, and of no other path."""
         nearest: list[TableNode] = []
         for node in self._candidates:
             if len(nearest) >= self._settings.k:
                 break
-            if self._states[node.id] not in skip:
+            if self._states[node.id] not in skip and self._claims.get(node.id, self) is self:
                 nearest.append(node)
         return nearest
 

@@ -11,15 +11,19 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
    slot after the first retry; only 1.5 s of it is a failure, two failures remove a contact.
 4. FindRecords collects what verifies. A single-valued key ends after 3 nodes answered with a
    record, the highest sequence number wins and is never undercut later; provider records end at
-   16 distinct ones. Once something is found, contacts silent for 0.5 s are not waited for.
-5. Publish looks the key up, stores the record at the k nearest that answered, and keeps it here.
-6. Join looks ourselves up starting from the given contacts, asks the nearest once more (the first
-   question came from an unproved address, by rule 1 it made us known to nobody), then looks up one
-   target at each farther distance. While fewer than k contacts are known it is repeated at growing
+   16 distinct ones, or when nodes repeat each other. Once something is found, contacts silent for
+   0.5 s are not waited for. After a miss or a contradiction it is looked again along 4 paths that
+   share no node (`inquiries.py`); two records that contradict each other are kept as proof.
+5. Publish looks the key up along 4 disjoint paths, stores the record at the k nearest of each that
+   answered, and keeps it here (`publications.py`).
+6. Join looks ourselves up starting from the given contacts, who are greeted first: by rule 1 a
+   question from an unproved address makes us known to nobody. Then it asks one contact at each
+   farther distance for others. While fewer than k contacts are known it is repeated at growing
    intervals: in a small mesh everybody must know everybody. Contacts given or lost are remembered
    and tried again.
-7. On timers: the least recently seen contact is checked, lonely buckets are refreshed, expired
-   records forgotten.
+7. On timers: the least recently seen contact is checked, one of the k nearest is asked who is near
+   us, lonely buckets are refreshed, expired records forgotten. In all upkeep a contact not heard of
+   lately is greeted with a question for no contacts first.
 8. A passive machine (a seed) answers, stores and verifies, and starts no lookup of its own.
 """
 
@@ -39,15 +43,17 @@ from meshnode.dht.commands import Publish as Publish
 from meshnode.dht.commands import PublishFinished as PublishFinished
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Probe, Publication, Search
-from meshnode.dht.findings import Findings, SeqMemory
+from meshnode.dht.inquiries import Inquiries
 from meshnode.dht.probes import Probes
-from meshnode.dht.records import NameRecord, key_of, open_record
+from meshnode.dht.proofs import Equivocation as Equivocation
+from meshnode.dht.proofs import Proofs
+from meshnode.dht.publications import Publications
 from meshnode.dht.searches import Searches
+from meshnode.dht.seq_memory import SeqMemory
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.store import RecordStore
 from meshnode.dht.table import Table
 from meshnode.dht.upkeep import Care, Upkeep
-from meshnode.errors import LocalProtocolError, RemoteProtocolError
 from meshnode.ids import Contact, NetworkId, NodeId
 from meshnode.machine import Random
 from meshnode.wire.messages import (
@@ -79,15 +85,20 @@ class DhtMachine:
         *,
         seeds: Sequence[Contact] = (),
         passive: bool = False,
+        seqs: SeqMemory | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
-        """`seeds` are asked and given records, but are no members: they enter no table."""
+        """`seeds` are asked and given records, but are no members: they enter no table.
+
+        `seqs` and `proofs` are what an earlier run learnt of names.
+        """
         self.counters = Counters()
+        self.seqs = SeqMemory() if seqs is None else seqs
+        self.proofs = Proofs() if proofs is None else proofs
         self._own = own
         self._own_id: NodeId = own.node_id
-        self._network = network
         self._settings = settings
-        self._rng = rng
-        self._seeds = {seed.public_key: seed for seed in seeds}
+        self._seeds = {seed.public_key for seed in seeds}
         self._passive = passive
         self._table = Table(
             self._own_id,
@@ -96,16 +107,36 @@ class DhtMachine:
             failures_max=settings.failures_max,
         )
         self._store = RecordStore(own.public_key, settings)
-        self._answers = Answers(self._table, self._store, network, settings, rng)
+        self._answers = Answers(
+            self._table, self._store, network, settings, rng, proofs=self.proofs
+        )
         self._calls: Calls[Errand] = Calls(settings, rng)
         self._probes = Probes(self._table, self._calls, settings)
         self._upkeep = Upkeep(self._table, settings, rng)
         self._searches = Searches(
             self._own_id, self._table, self._calls, self.counters, settings, passive=passive
         )
+        self._inquiries = Inquiries(
+            network,
+            table=self._table,
+            store=self._store,
+            searches=self._searches,
+            seqs=self.seqs,
+            proofs=self.proofs,
+            settings=settings,
+        )
+        self._publications = Publications(
+            own,
+            network,
+            seeds=seeds,
+            store=self._store,
+            searches=self._searches,
+            calls=self._calls,
+            counters=self.counters,
+            seqs=self.seqs,
+        )
         self._tidy = False
         """The table may need a lookup of our own."""
-        self._seqs = SeqMemory()
 
     # ------------------------------------------------------------ three verbs
 
@@ -191,10 +222,11 @@ class DhtMachine:
             case Search() as search:
                 if isinstance(message, PutReply):
                     return []  # excluded above: no search asks for one
+                if isinstance(message, FoundNodes) and _greets(call):
+                    return self._searches.ask_in_full(search, sender, now)
                 return self._searches.feed(search, sender, message, now)
             case Publication() as publication:
-                kept = isinstance(message, PutReply) and message.kept
-                return self._count_put(publication, kept=kept)
+                return self._publications.count(publication, message)
             case Probe() as probe:
                 told = message.contacts if isinstance(message, FoundNodes) else ()
                 return self._probes.follow(probe, told, now)
@@ -206,6 +238,7 @@ class DhtMachine:
                 if call.owner.over:
                     return []
                 self.counters.retries += 1
+                self._searches.greet_instead(call, now)
                 again: list[DhtEffect] = [Send(call.contact, call.question)]
                 if search is None:
                     return again
@@ -233,7 +266,7 @@ class DhtMachine:
                 search.lookup.on_failure(node_id)
                 return self._searches.advance(search, now)
             case Publication() as publication:
-                return self._count_put(publication, kept=False)
+                return self._publications.count(publication, None)
             case Probe():
                 # Still in the table: once more, so that a dead contact is gone in seconds.
                 known = self._table.contact_of(node_id) == call.contact
@@ -253,6 +286,8 @@ class DhtMachine:
                 target = self._upkeep.next_target(now)
                 if target is not None:
                     effects += self._searches.start(self._searches.towards(target, now), now)
+            elif self.proofs.news:
+                effects.append(self.proofs.news.popleft())
             else:
                 return effects
 
@@ -260,48 +295,18 @@ class DhtMachine:
         """Report a search, or go on with what it was for."""
         if search.ticket is None:
             self._tidy = True
-            return self._introduce(search.lookup.closest(), now) if search.joins else []
+            return self._joined(now) if search.joins and search.lookup.closest() else []
         if search.record:
-            keepers = {c.public_key: c for c in search.lookup.closest()} | self._seeds
-            return self._put(search.ticket, search.record, tuple(keepers.values()), now)
-        found = search.findings
-        records = found.records() if found else ()
-        for record in records:
-            if isinstance(record, NameRecord):
-                self._seqs.note(search.lookup.target, record.seq)
-        return [
-            LookupFinished(
-                ticket=search.ticket,
-                closest=search.lookup.closest(),
-                records=records,
-                rpcs=search.lookup.rpcs,
-                equivocations=found.equivocations if found else 0,
-            )
-        ]
+            return list(self._publications.store(search.ticket, search, now))
+        again = self._inquiries.second_look(search, now)
+        if again is not None:
+            return list(self._searches.start(again, now))
+        return [self._inquiries.conclude(search.ticket, search)]
 
-    def _introduce(self, nearest: Sequence[Contact], now: float) -> list[DhtEffect]:
-        """Rule 6: make ourselves known to our neighbours, and look at the rest of the keyspace."""
-        if nearest:
-            self._upkeep.spread(self._own_id)
-            self._upkeep.settle(now)
-        return [send for contact in nearest for send in self._probes.check(contact, now)]
-
-    def _put(
-        self, ticket: int, record: bytes, keepers: Sequence[Contact], now: float
-    ) -> list[DhtEffect]:
-        if not keepers:
-            return [PublishFinished(ticket=ticket, stored=0)]
-        publication = Publication(ticket=ticket, waiting=len(keepers))
-        question = PutRecord(rpc=0, record=record)
-        self.counters.rpcs += len(keepers)
-        return [self._calls.ask(keeper, question, publication, now) for keeper in keepers]
-
-    def _count_put(self, publication: Publication, *, kept: bool) -> list[DhtEffect]:
-        publication.waiting -= 1
-        publication.stored += kept
-        if publication.over:
-            return [PublishFinished(ticket=publication.ticket, stored=publication.stored)]
-        return []
+    def _joined(self, now: float) -> list[DhtEffect]:
+        """Rule 6: a lookup of ourselves has ended; look at the rest of the keyspace."""
+        self._upkeep.settle(now)
+        return list(self._probes.explore(self._upkeep.spread(self._own_id), now))
 
     # ------------------------------------------------------------ commands
 
@@ -322,9 +327,9 @@ class DhtMachine:
                 search = self._searches.towards(event.target, now, ticket=event.ticket)
                 return self._searches.start(search, now)
             case FindRecords():
-                return self._find_records(event, now)
+                return self._searches.start(self._inquiries.open(event, now), now)
             case Publish():
-                return self._publish(event, now)
+                return self._searches.start(self._publications.open(event, now), now)
 
     def _join(self, contacts: Sequence[Contact], now: float) -> Sequence[DhtEffect]:
         if self._passive:
@@ -338,31 +343,6 @@ class DhtMachine:
         search.lookup.add(contacts)
         return self._searches.start(search, now)
 
-    def _find_records(self, command: FindRecords, now: float) -> Sequence[DhtEffect]:
-        search = self._searches.towards(command.key, now, ticket=command.ticket)
-        search.findings = Findings(
-            command.key,
-            self._network,
-            self._settings,
-            all_of_them=command.all_of_them,
-            seq_min=self._seqs.highest(command.key),
-        )
-        search.findings.take(self._store.get(command.key, now), None)
-        return self._searches.start(search, now)
-
-    def _publish(self, command: Publish, now: float) -> Sequence[DhtEffect]:
-        """Keep a record here and look for its keepers; a record nobody would take is a bug."""
-        try:
-            record = open_record(command.record, network=self._network)
-        except RemoteProtocolError as error:
-            raise LocalProtocolError(f"not a record to publish: {error.message}") from error
-        if key_of(record) != command.key:
-            raise LocalProtocolError("a record is published under its own key")
-        self._store.put(record, command.record, self._own, now)
-        search = self._searches.towards(command.key, now, ticket=command.ticket)
-        search.record = command.record
-        return self._searches.start(search, now)
-
     def _care(self, care: Care, now: float) -> Sequence[DhtEffect]:
         match care:
             case Care.CHECK:
@@ -370,6 +350,9 @@ class DhtMachine:
                 if node is None or now - node.last_seen < self._settings.check_age_s:
                     return []
                 return self._probes.check(node.contact, now)
+            case Care.EXCHANGE:
+                neighbour = self._upkeep.neighbour()
+                return self._probes.exchange(neighbour, now) if neighbour else []
             case Care.REFRESH:
                 self._tidy = not self._passive
                 return []
@@ -389,8 +372,14 @@ def _fits(call: Call[Errand], message: FoundNodes | FoundRecords | PutReply) -> 
     """Return whether an answer has the type that its question asks for."""
     match call.question:
         case FindNode():
+            if isinstance(message, FoundRecords):  # to what was asked before the greeting
+                return isinstance(call.owner, Search) and call.owner.findings is not None
             return isinstance(message, FoundNodes)
         case GetRecords():
             return isinstance(message, FoundRecords)
         case PutRecord():
             return isinstance(message, PutReply)
+
+
+def _greets(call: Call[Errand]) -> bool:
+    return isinstance(call.question, FindNode) and not call.question.count

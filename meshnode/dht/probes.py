@@ -29,14 +29,14 @@ class Probes:
         self._asked_at: OrderedDict[NodeId, float] = OrderedDict()
         self._under_way = 0
 
-    def verify(self, contact: Contact, now: float, *, follow: bool = False) -> list[Send]:
+    def verify(self, contact: Contact, now: float) -> list[Send]:
         """Ask a contact that is not in the table, if the table has use for it."""
         asked_at = self._asked_at.get(contact.node_id)
         if asked_at is not None and now - asked_at < self._settings.verify_again_s:
             return []
         if not self._table.wants(contact):
             return []
-        sends = self.check(contact, now, follow=follow)
+        sends = self.check(contact, now)
         if sends:
             self._asked_at[contact.node_id] = now
             self._asked_at.move_to_end(contact.node_id)
@@ -44,25 +44,42 @@ class Probes:
                 self._asked_at.popitem(last=False)
         return sends
 
-    def check(self, contact: Contact, now: float, *, follow: bool = True) -> list[Send]:
-        """Ask a contact now, unless too many are being asked already.
+    def explore(self, targets: Iterable[bytes], now: float) -> list[Send]:
+        """For each target ask the nearest contact we know for those near it, and verify a few."""
+        sends: list[Send] = []
+        for target in targets:
+            for contact in self._table.closest(target, 1):
+                sends += self._ask(contact, now, target)
+        return sends
 
-        The question is who is near us; with `follow` whoever the answer names is verified too.
-        """
-        own_id = self._table.node.id
-        if self._under_way >= self._settings.verifying_max or contact.node_id == own_id:
+    def exchange(self, contact: Contact, now: float) -> list[Send]:
+        """Ask a contact who is near us, and verify a few that we do not know."""
+        return self._ask(contact, now, self._table.node.id)
+
+    def check(self, contact: Contact, now: float) -> list[Send]:
+        """Ask a contact for a sign of life: a third of what an answer full of contacts costs."""
+        return self._ask(contact, now, None)
+
+    def _ask(self, contact: Contact, now: float, near: bytes | None) -> list[Send]:
+        """Ask a contact who is near a target, if one is given, unless too many are asked."""
+        s, own_id = self._settings, self._table.node.id
+        if self._under_way >= s.verifying_max or contact.node_id == own_id:
             return []
         self._under_way += 1
-        question = FindNode(rpc=0, target=own_id)
-        probe = Probe(contact=contact, follow=follow)
-        return [self._calls.ask(contact, question, probe, now)]
+        count, follow_max = (s.k, s.verified_of_answer_max) if near else (0, 0)
+        question = FindNode(rpc=0, target=near or own_id, count=count)
+        probe = Probe(contact=contact, follow_max=follow_max)
+        return [self._calls.ask(contact, question, probe, now, retries=s.upkeep_retries_max)]
 
     def follow(self, probe: Probe, told: Iterable[Contact], now: float) -> list[Send]:
         """Verify the contacts that the answer to a probe brought, if it is one to be followed."""
-        if not probe.follow:
-            return []
-        some = [contact for contact in told if is_usable(contact.address)]
-        return [s for contact in some[: self._settings.k] for s in self.verify(contact, now)]
+        sends: list[Send] = []
+        for contact in list(told)[: self._settings.k]:
+            if len(sends) >= probe.follow_max:
+                break
+            if is_usable(contact.address):
+                sends += self.verify(contact, now)
+        return sends
 
     def ended(self, call: Call[Errand]) -> None:
         """Note that a call is over, one way or the other."""

@@ -1,15 +1,17 @@
 """The lookups of one node: how many run at once, which wait in line, and whom each asks next."""
 
 from collections import deque
+from dataclasses import replace
 
-from meshnode.dht.calls import Calls
+from meshnode.dht.calls import Call, Calls
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Search
 from meshnode.dht.lookup import Lookup
+from meshnode.dht.paths import Paths
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.ids import Contact, NodeId
-from meshnode.wire.messages import FoundNodes, FoundRecords, Send
+from meshnode.wire.messages import FindNode, FoundNodes, FoundRecords, GetRecords, Send
 
 
 class Searches:
@@ -35,10 +37,16 @@ class Searches:
         self._running: set[Search] = set()
         self._waiting: deque[Search] = deque()
 
-    def towards(self, target: bytes, now: float, *, ticket: int | None = None) -> Search:
-        """Return a new search; when started it asks the nearest contacts we know by then."""
+    def towards(
+        self, target: bytes, now: float, *, ticket: int | None = None, disjoint: bool = False
+    ) -> Search:
+        """Return a new search; when started it asks the nearest contacts we know by then.
+
+        `disjoint` looks along several paths that share no contact (`paths.py`).
+        """
         self._table.touch(target, now)
-        return Search(lookup=Lookup(target, self._own_id, self._settings), ticket=ticket)
+        kind = Paths if disjoint else Lookup
+        return Search(lookup=kind(target, self._own_id, self._settings), ticket=ticket)
 
     def start(self, search: Search, now: float) -> list[Send]:
         """Start a search, put it in line, or end it at once with what is known here."""
@@ -51,7 +59,9 @@ class Searches:
         self._counters.lookups += 1
         self._running.add(search)
         # What we start from we verified ourselves or were told by our own operator.
-        search.lookup.add(self._table.closest(search.lookup.target, self._settings.k))
+        s = self._settings
+        count = s.k * s.paths if isinstance(search.lookup, Paths) else s.k
+        search.lookup.add(self._table.closest_sound(search.lookup.target, count, now))
         return self.advance(search, now)
 
     def start_next(self, now: float) -> list[Send]:
@@ -70,7 +80,35 @@ class Searches:
             return []
         asked = search.lookup.next_queries()
         self._counters.rpcs += len(asked)
-        return [self._calls.ask(contact, search.question, search, now) for contact in asked]
+        return [self._ask(search, contact, now) for contact in asked]
+
+    def ask_in_full(self, search: Search, contact: Contact, now: float) -> list[Send]:
+        """Ask what a search is about: the contact has answered a greeting."""
+        return [] if search.over else [self._ask(search, contact, now, greeted=True)]
+
+    def greet_instead(self, call: Call[Errand], now: float) -> None:
+        """Turn the repetition of a costly question to a stranger into a greeting.
+
+        A question for records to somebody whose cookie we lack is padded, and one that was silent
+        is most likely dead.
+        """
+        if isinstance(call.question, GetRecords) and not self._heard(call.contact, now):
+            call.question = FindNode(rpc=call.question.rpc, target=call.question.key, count=0)
+
+    def _heard(self, contact: Contact, now: float) -> bool:
+        """Return whether we have heard of a contact lately enough to hold its cookie."""
+        known = self._table.get(contact.node_id)
+        return known is not None and now - known.last_seen < self._settings.acquainted_s
+
+    def _ask(self, search: Search, contact: Contact, now: float, *, greeted: bool = False) -> Send:
+        """Ask a contact; where no records are looked for, one not heard of lately is greeted."""
+        question, s = search.question, self._settings
+        upkeep = search.ticket is None
+        if isinstance(question, FindNode):
+            heard = greeted or self._heard(contact, now)
+            question = replace(question, count=s.k if heard else 0)
+        retries = s.upkeep_retries_max if upkeep else s.retries_max
+        return self._calls.ask(contact, question, search, now, retries=retries)
 
     def feed(
         self, search: Search, sender: Contact, message: FoundNodes | FoundRecords, now: float

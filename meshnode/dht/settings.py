@@ -24,16 +24,24 @@ class DhtSettings:
 
     # ---------------------------------------------------------------- one RPC
 
-    retry_after_min_s: float = 0.06
-    """The first retry comes after max(this, 2 * RTT estimate). It only frees the slot: were
-    silence to count as an answer, fast attackers could cut slow honest nodes off by lowering the
-    estimate."""
+    retry_after_min_s: float = 0.025
+    """The first retry comes after max(this, RTT + 4 deviations), as RFC 6298 has it. It only frees
+    the slot: were silence to count as an answer, fast attackers could cut slow honest nodes off by
+    lowering the estimate."""
 
     retry_after_max_s: float = 0.7
     """Half the timeout, so that a lost datagram is always asked for again."""
 
     retries_max: int = 2
     """At 1 % loss each way 2 % of exchanges fail; with two retries 8 in a million."""
+
+    upkeep_retries_max: int = 1
+    """The same for what nobody waits for: under churn most silence is of the dead."""
+
+    acquainted_s: float = 240.0
+    """A contact heard within this time has our cookie still (five minutes): it is asked at once.
+    Where no records are looked for others are greeted first: a padded first question to the dead
+    costs six times as much."""
 
     rtt_initial_s: float = 0.1
     rpc_timeout_s: float = 1.5
@@ -42,7 +50,12 @@ class DhtSettings:
     # ---------------------------------------------------------------- one lookup
 
     rpcs_max: int = 64
-    """Contacts asked in one lookup; what ends a lookup that is fed ever closer contacts."""
+    """Contacts asked in one lookup, or along one path; what ends a lookup that is fed ever closer
+    contacts."""
+
+    paths: int = 4
+    """Disjoint paths of a publication, and of a second look after a miss or a contradiction. With
+    rpcs_max 256 contacts at most; 60 nodes of one attacker around a key cannot close all four."""
 
     candidates_max: int = 128
     """Contacts remembered in one lookup (8 k); the farthest are dropped."""
@@ -64,6 +77,10 @@ class DhtSettings:
     answers_enough: int = 3
     """A single-valued record is believed after so many nodes answered with one."""
 
+    repeats_enough: int = 2
+    """A lookup of provider records also stops when this many answers in a row brought nothing new,
+    and `answers_enough` nodes brought something."""
+
     providers_enough: int = 16
     """A lookup of provider records stops when it has so many that are not withdrawn."""
 
@@ -76,9 +93,17 @@ class DhtSettings:
     """A bucket in which we looked nothing up for so long is refreshed (the paper's hour)."""
 
     check_every_s: float = 10.0
-    """How often the least recently seen contact is checked; with its answer 220 B/s."""
+    """How often the least recently seen contact is checked; with its answer 33 B/s."""
 
-    check_after_loss_s: float = 1.0
+    exchange_every_s: float = 60.0
+    """How often one of our k nearest is asked for those near us, so that we hear of newcomers;
+    those that are new to us are verified."""
+
+    verified_of_answer_max: int = 8
+    """Of the contacts that such an answer brings, and that after a join one contact at each
+    distance brings, so many are verified: enough to find the way, lookups bring the rest."""
+
+    check_after_loss_s: float = 2.0
     """How soon the next few checks follow the loss of a contact: deaths come together."""
 
     check_age_s: float = 60.0
@@ -88,7 +113,7 @@ class DhtSettings:
     """A contact leaves the table after so many failed RPCs, one after the other: one lost
     datagram says nothing."""
 
-    verifying_max: int = 16
+    verifying_max: int = 32
     """Contacts being asked at once whether they are who and where they say."""
 
     verify_again_s: float = 30.0
@@ -123,6 +148,12 @@ class DhtSettings:
 
     records_per_sender_max: int = 1024
     """One member's records here, so that no single key can fill the store."""
+
+    records_per_signer_max: int = 1024
+    """Records signed by one key, whoever brought them: anybody may announce a name again."""
+
+    records_per_group_max: int = 2048
+    """Records from one public /24 or /48: keys cost nothing, networks do."""
 
     providers_per_key_max: int = 64
     providers_per_group_max: int = 2

@@ -22,11 +22,13 @@ table where addresses are public (Kademlia paper section 4; discv5; `addresses.p
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from kademlia.node import Node, NodeHeap
 from kademlia.routing import KBucket, RoutingTable
 
 from meshnode.dht.addresses import group_of
+from meshnode.dht.mortality import Mortality
 from meshnode.ids import ID_BYTES, Contact, NodeId
 
 ID_BITS = 8 * ID_BYTES
@@ -113,6 +115,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         self._factor = replacement_factor
         self._failures_max = failures_max
         self._now = now
+        self._mortality = Mortality()
         self._groups: Counter[str] = Counter()
         self._index: dict[bytes, TableNode] = {}
         """Everything in the buckets' `nodes`, by id: a lookup asks 16 times for each answer."""
@@ -187,6 +190,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         perhaps our own. Silence at another address than the one we know says nothing: somebody
         may have lied about it.
         """
+        self._mortality.note(len(self), now)
         node = self.get(contact.node_id)
         if node is None or node.contact.address != contact.address:
             return None
@@ -196,6 +200,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         node.failed_at = now
         if node.failures < self._failures_max:
             return None
+        self._mortality.note(len(self), now, deaths=1)
         self.remove_contact(node)
         return node.contact
 
@@ -223,14 +228,26 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         node = self.get(node_id)
         return node.contact if node is not None else None
 
-    def closest(
-        self, target: bytes, count: int, *, exclude: bytes = b"", only_sound: bool = False
-    ) -> list[Contact]:
-        """Return the `count` contacts nearest to `target`, nearest first.
+    def closest(self, target: bytes, count: int) -> list[Contact]:
+        """Return the `count` contacts nearest to `target`, nearest first."""
+        return [node.contact for node in self._near(target, count, b"", False)]
 
-        `only_sound` leaves out those whose last RPC failed; `exclude` is one node id.
-        """
-        return [node.contact for node in self._near(target, count, exclude, only_sound)]
+    def closest_sound(
+        self, target: bytes, count: int, now: float, *, exclude: bytes = b""
+    ) -> list[Contact]:
+        """Return contacts to hand out, nearest first, the likely dead last, none that failed."""
+        oldest = now - self._mortality.stale_after_s
+        near = self._near(target, count, exclude, True, oldest)
+        if len(near) < count and oldest > 0:
+            fresh = {node.id for node in near}
+            rest = (n for n in self._near(target, count, exclude, True) if n.id not in fresh)
+            near = [*near, *rest][:count]
+        return [node.contact for node in near]
+
+    @property
+    def stale_after_s(self) -> float:
+        """How long a contact may be unheard before it is more likely dead than alive."""
+        return self._mortality.stale_after_s
 
     def find_neighbors(
         self, node: TableNode, k: int | None = None, exclude: TableNode | None = None
@@ -262,14 +279,18 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
 
     # ------------------------------------------------------------ helpers
 
-    def _near(self, target: bytes, count: int, exclude: bytes, only_sound: bool) -> list[TableNode]:
+    def _near(
+        self, target: bytes, count: int, exclude: bytes, only_sound: bool, oldest: float = -inf
+    ) -> list[TableNode]:
         point = int.from_bytes(target, "big")
         found: list[TableNode] = []
         for bucket in sorted(self.buckets, key=lambda b: b.nearness(point)):
             if len(found) >= count:
                 break
-            near = (n for n in bucket.nodes.values() if not (only_sound and n.failures))
-            found += sorted((n for n in near if n.id != exclude), key=lambda n: n.long_id ^ point)
+            nodes: Iterable[TableNode] = bucket.nodes.values()
+            if only_sound:
+                nodes = (n for n in nodes if not n.failures and n.last_seen >= oldest)
+            found += sorted((n for n in nodes if n.id != exclude), key=lambda n: n.long_id ^ point)
         return found[:count]
 
     def _index_of(self, point: int) -> int:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
-from meshnode.ids import ID_BYTES, Contact, NodeId
+from meshnode.ids import ID_BYTES, Contact, NodeId, distance
 from meshnode.machine import Random
 
 
@@ -27,11 +27,17 @@ class Care(Enum):
     """Try bootstrap and lost contacts again."""
     SWEEP = 4
     """Forget expired records."""
+    EXCHANGE = 5
+    """Ask one of the nearest who is near us."""
 
 
+SPREAD_MAX = 8
+"""Distances explored after a join: all there are among 4,000 nodes."""
 HURRIED_CHECKS = 4
 """Checks that follow the loss of a contact quickly. Where a third is dead one of them finds the
 next loss, so a broken table heals in one go; after a single death they soon stop."""
+CHURN_S = 200.0
+"""Contacts that are likely dead when unheard for less than this: churn, and no single outage."""
 REFRESH_LOOK_S = 60.0
 """How often we look for a lonely bucket; one is refreshed at a time."""
 
@@ -55,7 +61,7 @@ class Upkeep:
     def start(self, now: float) -> None:
         """Arm the timers, once."""
         if not self._due:
-            for care in (Care.CHECK, Care.REFRESH, Care.REJOIN, Care.SWEEP):
+            for care in (Care.CHECK, Care.EXCHANGE, Care.REFRESH, Care.REJOIN, Care.SWEEP):
                 self._arm(care, now)  # SETTLE waits until a join has found somebody
 
     def due(self, now: float) -> list[Care]:
@@ -65,6 +71,7 @@ class Upkeep:
             self._arm(care, now)
         if Care.SETTLE in ready and len(self._table) >= self._settings.k:
             del self._due[Care.SETTLE]
+            ready.remove(Care.SETTLE)
         return ready
 
     def next_timer(self) -> float | None:
@@ -83,9 +90,13 @@ class Upkeep:
         self._arm(Care.REJOIN, now)
 
     def lose(self, contact: Contact, now: float) -> None:
-        """Note a contact that left the table because it failed; look soon whether more are dead."""
-        self._hurried = HURRIED_CHECKS
-        self._arm(Care.CHECK, now)
+        """Note a contact that left the table because it failed; look soon whether more are dead.
+
+        Not under churn: there the dead are not handed out, and chasing them would never end.
+        """
+        if self._table.stale_after_s > CHURN_S:
+            self._hurried = HURRIED_CHECKS
+            self._arm(Care.CHECK, now)
         self._lost[contact.node_id] = contact
         while len(self._lost) > self._settings.lost_max:
             self._lost.popitem(last=False)
@@ -114,21 +125,29 @@ class Upkeep:
 
     # ------------------------------------------------------------ targets worth a lookup
 
-    def spread(self, own_id: NodeId) -> None:
-        """After a join: note one random target at each distance beyond our nearest contact.
+    def neighbour(self) -> Contact | None:
+        """Return one of our k nearest at random, None if nobody is known."""
+        near = self._table.closest(self._table.node.id, self._settings.k)
+        return self._rng.choice(near) if near else None
 
-        The paper's section 2.3 refreshes "all buckets further away than its closest neighbor";
-        one lookup for each distance fills the buckets that share it.
+    def spread(self, own_id: NodeId) -> list[bytes]:
+        """After a join: return one random target at each distance beyond our nearest contacts.
+
+        The paper's section 2.3 refreshes "all buckets further away than its closest neighbor". A
+        lookup for each would cost more than all else in a short life; one question to one contact
+        brings enough to find the way with.
         """
-        if len(self._table.buckets) == 1:
-            return  # everybody known fits one bucket: there is nothing beyond
+        if len(self._table) < self._settings.k:
+            return []  # everybody known fits one bucket: there is nothing beyond
         own = int.from_bytes(own_id, "big")
-        for bucket in self._table.buckets:
-            if bucket.has_in_range(self._table.node):
-                for depth in range(bucket.depth()):
-                    flipped = own ^ (1 << (8 * ID_BYTES - 1 - depth))
-                    below = self._rng.getrandbits(8 * ID_BYTES - 1 - depth)
-                    self._targets.append((flipped ^ below).to_bytes(ID_BYTES, "big"))
+        targets: list[bytes] = []
+        nearest = self._table.closest(own_id, self._settings.k)
+        width = distance(nearest[-1].node_id, own_id).bit_length()
+        for depth in range(min(SPREAD_MAX, 8 * ID_BYTES - width)):
+            flipped = own ^ (1 << (8 * ID_BYTES - 1 - depth))
+            below = self._rng.getrandbits(8 * ID_BYTES - 1 - depth)
+            targets.append((flipped ^ below).to_bytes(ID_BYTES, "big"))
+        return targets
 
     def look_up(self, target: bytes) -> None:
         """Note something to be looked up."""
@@ -152,6 +171,8 @@ class Upkeep:
                     self._hurried -= 1
                     return self._settings.check_after_loss_s
                 return self._settings.check_every_s
+            case Care.EXCHANGE:
+                return self._settings.exchange_every_s
             case Care.REFRESH:
                 return REFRESH_LOOK_S
             case Care.SETTLE:

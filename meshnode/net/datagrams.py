@@ -36,7 +36,7 @@ from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
 from meshnode.net.silence import Silence
 from meshnode.net.transport import allow_fragments
-from meshnode.net.trimming import is_answer, is_question, shorter
+from meshnode.net.trimming import answer_bytes, is_answer, is_question, shorter
 from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 from meshnode.wire.messages import Datagram, Received, Send
@@ -229,7 +229,7 @@ class DatagramSocket:
                 returned=returned,
             ),
             plaintext_max,
-            pad_to=PADDED_BYTES if pad else 0,
+            pad_to=min(PADDED_BYTES, answer_bytes(message)) if pad else 0,
         )
         if plaintext is None:
             if answer_max is None:

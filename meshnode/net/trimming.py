@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from meshnode.wire.limits import MESSAGE_BYTES_MAX
 from meshnode.wire.messages import (
     Ack,
     Datagram,
@@ -16,6 +17,11 @@ from meshnode.wire.messages import (
     PutReply,
 )
 
+ANSWER_BYTES = 48
+"""An answer without its contacts: version, number, network, two cookies, rpc id, list heads."""
+CONTACT_BYTES = 56
+"""A contact with an IPv6 address; one with a longer name may be left out of the first answer."""
+
 
 def is_answer(message: Datagram) -> bool:
     """Return whether a message is sent because a datagram asked for it."""
@@ -28,6 +34,13 @@ def is_question(message: Datagram) -> bool:
     An answer carries one cookie more than its question, so even the shortest needs some room.
     """
     return isinstance(message, FindNode | GetRecords | PutRecord | Ping | PingRequest)
+
+
+def answer_bytes(message: Datagram) -> int:
+    """Return how long a full answer may be, so that a question is padded to no more than that."""
+    if isinstance(message, FindNode):
+        return ANSWER_BYTES + CONTACT_BYTES * message.count
+    return MESSAGE_BYTES_MAX
 
 
 def shorter(message: Datagram) -> Datagram | None:

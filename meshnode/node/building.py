@@ -5,6 +5,7 @@ What connects the parts while they run is in `running.py`.
 
 import logging
 import socket
+from functools import partial
 from hashlib import blake2b
 
 import trio
@@ -13,6 +14,8 @@ from meshnode.batching.settings import BatchingSettings
 from meshnode.config.home import Home
 from meshnode.config.settings import Config
 from meshnode.dht.machine import DhtMachine
+from meshnode.dht.proofs import Proofs
+from meshnode.dht.seq_memory import SeqMemory
 from meshnode.dht.settings import DhtSettings
 from meshnode.errors import PortTaken
 from meshnode.gossip.machine import SwimMachine
@@ -41,7 +44,7 @@ from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
 from meshnode.node.local import Local
 from meshnode.node.membership import Membership
-from meshnode.node.memory import recall
+from meshnode.node.memory import recall, recall_names, remember_names
 from meshnode.node.node import Node, Parts
 from meshnode.node.pretence import Pretence
 from meshnode.node.publishing import PublisherKeys, Publishing
@@ -180,8 +183,22 @@ class Building:
             on_load=self._judged_load,
             on_change=self._member_changed,
         )
-        dht = DhtMachine(self.contact, self.mesh.network, DhtSettings(), rng, seeds=self.mesh.seeds)
-        self.directory = Directory(dht, network=self.mesh.network, send=self.datagrams.send)
+        names = recall_names(self.home.names_file)
+        dht = DhtMachine(
+            self.contact,
+            self.mesh.network,
+            DhtSettings(),
+            rng,
+            seeds=self.mesh.seeds,
+            seqs=SeqMemory(names.seqs),
+            proofs=Proofs(names.proofs),
+        )
+        self.directory = Directory(
+            dht,
+            network=self.mesh.network,
+            send=self.datagrams.send,
+            save=partial(remember_names, self.home.names_file),
+        )
 
     async def _modules(self) -> None:
         self.blobs = await trio.to_thread.run_sync(
@@ -274,6 +291,7 @@ class Building:
             blobs=self.blobs,
             directory=self.directory,
             unix_now=unix_now,
+            rng=Random(int.from_bytes(random_bytes(8), "big")),
         )
         self.publishing = Publishing(
             own_caps=self.caps,
@@ -325,9 +343,8 @@ class Building:
             self.pool.drop(member.contact.node_id)
 
     def _members_for_a_joiner(self) -> tuple[Contact, ...]:
-        return (self.contact, *(m.contact for m in self.membership.alive()))[
-            :CONTACTS_PER_REPLY_MAX
-        ]
+        members = (self.contact, *(m.contact for m in self.membership.alive()))
+        return members[:CONTACTS_PER_REPLY_MAX]
 
     # ------------------------------------------------------------------ small things
 

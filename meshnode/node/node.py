@@ -179,6 +179,9 @@ class Node:
                 state.name.lower(): sum(m.state is state for m in members) for state in MemberState
             },
             "dht_contacts": parts.directory.size,
+            "contradictions": [
+                report.contradiction(proof) for proof in parts.directory.contradictions
+            ],
             "modules": {"held": len(parts.library.modules), "warm": len(parts.lanes.warm)},
             "memory_bytes": parts.lanes.memory_bytes,
             "simulated_slowdown": parts.config.simulate.slowdown,

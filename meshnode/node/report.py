@@ -5,6 +5,7 @@ Doors add the schema version and print or send them. Times are in ms, sizes in b
 
 from typing import Any
 
+from meshnode.dht.proofs import Equivocation
 from meshnode.gossip.member import Member
 from meshnode.ids import short, to_text
 from meshnode.node.catalog import Named
@@ -87,6 +88,15 @@ def decision(made: Decision, info: ModuleInfo) -> dict[str, Any]:
             {"name": c.name, "short": short(c.contact.node_id), "reason": reason}
             for c, reason in made.excluded
         ],
+    }
+
+
+def contradiction(proof: Equivocation) -> dict[str, Any]:
+    """Return the proof that somebody signed two records with one sequence number."""
+    return {
+        "signer": to_text(proof.signer),
+        "sequence": proof.seq,
+        "records": [proof.first.hex(), proof.second.hex()],
     }
 
 

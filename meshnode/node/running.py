@@ -36,6 +36,8 @@ REJOIN_EVERY_S = 5.0
 BOOTSTRAP_EVERY_S = 120.0
 NODE_RECORD_TTL_S = 3600
 PIN_EVERY_S = 5.0
+WITHDRAW_S = 1.0
+"""A node that stops says so to those who would send others here; not at any cost."""
 
 
 class Running:
@@ -52,6 +54,7 @@ class Running:
         self._parts.upkeep.start(nursery)
         nursery.start_soon(self._parts.membership.run)
         nursery.start_soon(self._parts.directory.run)
+        nursery.start_soon(self._parts.announcing.run)
         nursery.start_soon(self._parts.load.run, self._publish_load)
         nursery.start_soon(
             rejoin_lost, self._parts.membership, self._known_contacts, REJOIN_EVERY_S
@@ -166,5 +169,8 @@ class Running:
         """Say goodbye and keep what is to be remembered."""
         self._parts.lanes.stop_taking()
         self._parts.membership.leave()
+        with trio.move_on_after(WITHDRAW_S):
+            await self._parts.announcing.withdraw_all()
         await self._parts.lanes.close_all()
+        await self._parts.directory.save()
         self._save()

@@ -72,7 +72,9 @@ class Mesh:
         check: bool = True,
         trace: bool = False,
         real: bool = False,
+        settings: DhtSettings = SETTINGS,
     ) -> None:
+        self.settings = settings
         memoise_signatures()
         self.rng = Random(seed)
         self.world: World[DhtInput, DhtEffect] = World()
@@ -96,7 +98,7 @@ class Mesh:
         identity = Identity.from_seed(self.rng.randbytes(32))
         contact = contact_of(index, identity.public_key)
         machine = DhtMachine(
-            contact, NETWORK, SETTINGS, Random(self.rng.getrandbits(64)), passive=index == 0
+            contact, NETWORK, self.settings, Random(self.rng.getrandbits(64)), passive=index == 0
         )
 
         def note(effect: DhtEffect) -> None:
@@ -199,9 +201,10 @@ def formed(
     check: bool = True,
     trace: bool = False,
     real: bool = False,
+    settings: DhtSettings = SETTINGS,
 ) -> Mesh:
     """Return a mesh whose nodes all joined through the seed."""
-    mesh = Mesh(count, seed=seed, link=link, check=check, trace=trace, real=real)
+    mesh = Mesh(count, seed=seed, link=link, check=check, trace=trace, real=real, settings=settings)
     mesh.join(range(1, count))
     mesh.run(5.0)
     return mesh

@@ -21,7 +21,7 @@ from meshnode.errors import ProtocolError
 from meshnode.identity.sealing import COOKIE_EPOCH_S
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Machine, Random
-from meshnode.net.trimming import is_question
+from meshnode.net.trimming import answer_bytes, is_question
 from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.links import Link, Losses, Routes, jitter_of
 from meshnode.sim.nat import Nat
@@ -269,9 +269,8 @@ class Network:
         message = send.message
         envelope = Envelope(message=message, issued=_COOKIE, returned=_COOKIE if holds else b"")
         try:
-            data = encode_datagram(
-                envelope, pad_to=_PADDED_BYTES if not holds and is_question(message) else 0
-            )
+            padded = 0 if holds or not is_question(message) else answer_bytes(message)
+            data = encode_datagram(envelope, pad_to=min(_PADDED_BYTES, padded))
         except ProtocolError:
             self.too_long += 1
             return None

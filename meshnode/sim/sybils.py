@@ -49,11 +49,11 @@ class Sybil:
         others = tuple(self._others)
         match message:
             case FindNode():
-                return FoundNodes(rpc=message.rpc, contacts=others)
+                return FoundNodes(rpc=message.rpc, contacts=others[: message.count])
             case GetRecords():
                 return FoundRecords(rpc=message.rpc, records=(), contacts=others, more=False)
             case PutRecord():
-                return PutReply(rpc=message.rpc, kept=True)
+                return PutReply(rpc=message.rpc, kept=True, seq=1)
             case _:
                 return None
 

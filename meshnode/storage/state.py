@@ -1,5 +1,6 @@
 """Small files that survive a restart: CBOR state, and secrets that only their owner can read."""
 
+import errno
 import logging
 import os
 import stat
@@ -63,9 +64,7 @@ def read_state(path: Path) -> cbor.Plain:
     must not be kept from starting by it. It is moved aside under `.damaged`, and a line is logged.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(STATE_BYTES_MAX + 1)
-        return cbor.loads(data, bytes_max=STATE_BYTES_MAX)
+        return cbor.loads(_read_plain(path), bytes_max=STATE_BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -75,6 +74,21 @@ def read_state(path: Path) -> cbor.Plain:
         _log.warning("%s is damaged and was moved to %s: %s", path, aside.name, error)
         os.replace(path, aside)
         return None
+
+
+def _read_plain(path: Path) -> bytes:
+    """Return a file's bytes, one more than the bound at most. What is no file is not waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise RemoteProtocolError("it is no plain file")
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(STATE_BYTES_MAX + 1)
+    finally:
+        os.close(fd)
 
 
 def write_state(path: Path, plain: cbor.Plain) -> None:

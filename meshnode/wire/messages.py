@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, RequestId
+from meshnode.wire.dht_messages import FindNode as FindNode
+from meshnode.wire.dht_messages import FoundNodes as FoundNodes
+from meshnode.wire.dht_messages import FoundRecords as FoundRecords
+from meshnode.wire.dht_messages import GetRecords as GetRecords
+from meshnode.wire.dht_messages import PutRecord as PutRecord
+from meshnode.wire.dht_messages import PutReply as PutReply
 from meshnode.wire.membership import Accusation as Accusation
 from meshnode.wire.membership import Ack as Ack
 from meshnode.wire.membership import Digest as Digest
@@ -32,61 +38,6 @@ from meshnode.wire.terms import NO_TERMS, Terms
 
 NOBODY = NodeTag(bytes(8))
 """Where a tag must stand and there is no node to name."""
-
-# ---------------------------------------------------------------- DHT (UDP)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindNode:
-    """Kademlia: the k contacts you know closest to `target` (32 bytes)."""
-
-    rpc: int
-    """Random 64 bits; an answer counts only from the contact that was asked."""
-    target: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundNodes:
-    """Answer to FindNode."""
-
-    rpc: int
-    contacts: tuple[Contact, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetRecords:
-    """Kademlia: the signed records you hold under `key` (32 bytes), and closer contacts."""
-
-    rpc: int
-    key: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRecords:
-    """Answer to GetRecords: as many records as fit, and contacts that are closer."""
-
-    rpc: int
-    records: tuple[bytes, ...]
-    """COSE_Sign1, unverified: the reader verifies."""
-    contacts: tuple[Contact, ...]
-    more: bool
-    """More records are held than fitted; ask again for another random subset."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutRecord:
-    """Kademlia: store this signed record under the key it belongs to."""
-
-    rpc: int
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutReply:
-    """Answer to PutRecord."""
-
-    rpc: int
-    kept: bool
 
 
 # ---------------------------------------------------------------- calls (TCP)

@@ -98,7 +98,7 @@ CATALOG_ENTRY = Record(
 
 DATAGRAMS: dict[int, Record] = {
     **MEMBERSHIP,
-    5: Record(messages.FindNode, rpc=U64, target=ID),
+    5: Record(messages.FindNode, rpc=U64, target=ID, count=Uint(limits.CONTACTS_PER_REPLY_MAX)),
     6: Record(messages.FoundNodes, rpc=U64, contacts=CONTACTS),
     7: Record(messages.GetRecords, rpc=U64, key=ID),
     8: Record(
@@ -108,8 +108,8 @@ DATAGRAMS: dict[int, Record] = {
         contacts=CONTACTS,
         more=Flag(),
     ),
-    9: Record(messages.PutRecord, rpc=U64, record=SIGNED),
-    10: Record(messages.PutReply, rpc=U64, kept=Flag()),
+    9: Record(messages.PutRecord, rpc=U64, record=SIGNED, cas=OptionalOf(U64)),
+    10: Record(messages.PutReply, rpc=U64, kept=Flag(), seq=U64),
 }
 
 

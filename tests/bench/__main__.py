@@ -18,6 +18,7 @@ BENCHES = {
     "runtime": "what the sandbox adds to onnxruntime, in one process",
     "batching": "what batches gain by size and model, and what a lane costs, in one process",
     "channel": "channels and datagrams against bare trio sockets, between two processes",
+    "dht": "records put and got among 30 and 100 real nodes, 30 % of them killed",
     "predict": "a predict at a warm node, here and remote, against onnxruntime",
     "fetch": "a module fetched by its hash, against a plain TCP copy",
     "soak": "resident memory over 10^5 requests, 10^4 traps, 100 loads and unloads",

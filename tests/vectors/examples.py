@@ -201,11 +201,11 @@ REFUSED_DATAGRAMS: dict[str, tuple[str, str]] = {
     "another version": ("88020a4040404009f5", "version"),
     "unknown number": ("8801186340404040" + "09f5", "unknown number 99"),
     "cookie of seven bytes": ("88010a4047" + "41" * 7 + "404009f5", "issued"),
-    "a field too many": ("89010a4040404009f5f5", "list of 2 fields"),
-    "trailing byte": ("88010a4040404009f500", "canonical"),
-    "number in the long form": ("88010a404040401809f5", "canonical"),
-    "true as a number": ("88010a40404040f5f5", "rpc"),
-    "target of 2 bytes": ("8801054040404009420000", "target"),
+    "a field too many": ("8a010a4040404009f500f5", "list of 3 fields"),
+    "trailing byte": ("89010a4040404009f50000", "canonical"),
+    "number in the long form": ("89010a404040401809f500", "canonical"),
+    "true as a number": ("89010a40404040f5f500", "rpc"),
+    "target of 2 bytes": ("890105404040400942000000", "target"),
 }
 """Name: hex, and a word that our refusal contains."""
 

@@ -40,7 +40,7 @@ def reply(send: Send, *contacts: Contact, **fields) -> Received:
     rpc = send.message.rpc
     match send.message:
         case FindNode():
-            message: Datagram = FoundNodes(rpc=rpc, contacts=contacts)
+            message: Datagram = FoundNodes(rpc=rpc, contacts=contacts[: send.message.count])
         case GetRecords():
             records = fields.get("records", ())
             more = fields.get("more", False)

@@ -4,6 +4,7 @@ from random import Random
 import pytest
 
 from meshnode.dht.answers import Answers
+from meshnode.dht.proofs import Proofs
 from meshnode.dht.records import PAYLOAD_BYTES_MAX, Record, key_of, open_record, sign
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.store import RecordStore
@@ -36,7 +37,9 @@ class Room:
         settings = DhtSettings()
         self.table = Table(CAROL.node_id, k=16)
         self.store = RecordStore(CAROL.public_key, settings)
-        self.answers = Answers(self.table, self.store, NETWORK, settings, Random(1))
+        self.answers = Answers(
+            self.table, self.store, NETWORK, settings, Random(1), proofs=Proofs()
+        )
 
     def ask(self, message: Datagram, sender: Contact = ASKER, *, proved: bool = True) -> Datagram:
         send = self.answers.answer(Received(sender, message, proved), 1.0)
@@ -121,7 +124,7 @@ def test_a_record_is_kept_for_its_signer_with_a_proved_address() -> None:
     assert room.ask(offer, proved=False) == PutReply(rpc=3, kept=False)
     assert room.store.count == 0
     assert room.ask(offer, contact(ALICE)) == PutReply(rpc=3, kept=False)
-    assert room.ask(offer) == PutReply(rpc=3, kept=True)
+    assert room.ask(offer) == PutReply(rpc=3, kept=True, seq=1)
     assert room.store.count == 1
 
 
@@ -134,7 +137,7 @@ def test_forged_records_and_contradictions_are_refused_and_counted() -> None:
     assert room.answers.refused == 3
     for version, kept in (("1.0.0", True), ("2.0.0", False)):
         offer = PutRecord(rpc=1, record=sign(ALICE, name(ALICE, version=version)))
-        assert room.ask(offer) == PutReply(rpc=1, kept=kept)
+        assert room.ask(offer) == PutReply(rpc=1, kept=kept, seq=1)
     assert room.answers.equivocations == 1
 
 

@@ -64,7 +64,7 @@ def test_the_first_retry_is_never_hasty_nor_too_late() -> None:
     quick, slow = calls(rtt_initial_s=0.001), calls(rtt_initial_s=5.0)
     for each in (quick, slow):
         each.ask(FRIEND, QUESTION, "me", now=0.0)
-    assert quick.next_timer() == 0.06
+    assert quick.next_timer() == 0.025
     assert slow.next_timer() == 0.5
     assert silences(slow) == [
         (0.5, Silence.OVERDUE),
@@ -73,12 +73,16 @@ def test_the_first_retry_is_never_hasty_nor_too_late() -> None:
     ]
 
 
-def test_the_rtt_is_learnt_from_questions_that_were_sent_once() -> None:
-    all_calls = calls(rtt_initial_s=0.1)
-    rpc = all_calls.ask(FRIEND, QUESTION, "me", now=0.0).message.rpc
-    all_calls.take_answer(answer(rpc), rpc, 0.02)
-    assert round(all_calls.rtt_s, 4) == 0.09
-    rpc = all_calls.ask(FRIEND, QUESTION, "me", now=1.0).message.rpc
-    assert all_calls.next_silence(1.3) is not None
-    all_calls.take_answer(answer(rpc), rpc, 1.31)
-    assert round(all_calls.rtt_s, 4) == 0.09
+def test_each_sending_has_its_own_id_so_that_every_answer_tells_the_round_trip() -> None:
+    for answered in (0, 1):
+        all_calls = calls(rtt_initial_s=0.1)
+        ids = [all_calls.ask(FRIEND, QUESTION, "me", now=0.0).message.rpc]
+        silence = all_calls.next_silence(0.2)
+        assert silence is not None
+        ids.append(silence[1].question.rpc)
+        assert ids[0] != ids[1]
+        assert all_calls.take_answer(answer(ids[answered]), ids[answered], 0.26) is not None
+        took = (0.26, 0.06)[answered]
+        assert round(all_calls.rtt_s, 6) == round(0.1 + (took - 0.1) / 8, 6)
+        assert len(all_calls) == 0
+        assert all_calls.take_answer(answer(ids[0]), ids[0], 0.3) is None

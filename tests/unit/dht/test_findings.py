@@ -1,5 +1,6 @@
-from meshnode.dht.findings import KEYS_REMEMBERED_MAX, Findings, SeqMemory
+from meshnode.dht.findings import Findings
 from meshnode.dht.records import key_of, sign
+from meshnode.dht.seq_memory import KEYS_REMEMBERED_MAX, SeqMemory
 from meshnode.dht.settings import DhtSettings
 from meshnode.identity.keys import Identity
 from tests.unit.dht.page import ALICE, BOB, CAROL, NETWORK, name, numbered, provider
@@ -59,7 +60,7 @@ def test_a_contradiction_is_counted_and_the_first_one_kept() -> None:
     found = findings(NAME_KEY, all_of_them=False)
     found.take([sign(ALICE, name(ALICE, version="1.0.0"))], A)
     found.take([sign(ALICE, name(ALICE, version="2.0.0"))], B)
-    assert found.equivocations == 1
+    assert len(found.proofs) == 1
     assert found.records() == (name(ALICE, version="1.0.0"),)
 
 

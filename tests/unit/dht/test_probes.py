@@ -74,7 +74,7 @@ def test_verifications_under_way_are_bounded() -> None:
 
 
 def test_a_dead_contact_is_checked_removed_and_remembered() -> None:
-    a = knowing(B)
+    a = knowing(B, exchange_every_s=1e6)
     run(a, 59.0)
     assert a.size == 1
     run(a, 80.0)
@@ -91,8 +91,21 @@ def test_doubt_checks_at_once() -> None:
     assert a.size == 0
 
 
+def test_one_of_the_nearest_is_asked_who_is_near_us_and_newcomers_are_verified() -> None:
+    a = knowing(B, check_every_s=1e6, rejoin_every_s=1e6)
+    now = 0.0
+    while not (asking := sends(a.tick(now))):
+        now = a.next_timer()
+    (asked,) = asking
+    assert (asked.recipient, asked.message.count) == (B, 16)
+    (verified,) = sends(a.handle(reply(asked, C), now))
+    assert (verified.recipient, verified.message.count) == (C, 0)
+    assert sends(a.handle(reply(verified), now)) == [], "nobody is followed further"
+    assert a.size == 2
+
+
 def test_a_contact_that_lives_stays() -> None:
-    a = knowing(B)
+    a = knowing(B, exchange_every_s=1e6)
     now, checks = 0.0, 0
     while (now := a.next_timer()) < 1000.0:
         for send in sends(a.tick(now)):

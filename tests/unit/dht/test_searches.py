@@ -1,6 +1,7 @@
 from meshnode.dht.machine import (
     DhtEffect,
     DhtMachine,
+    Equivocation,
     FindNodes,
     FindRecords,
     LookupFinished,
@@ -24,8 +25,10 @@ def test_a_lookup_reports_the_nearest_that_answered() -> None:
     a = knowing(B)
     (asked,) = sends(a.handle(FindNodes(7, CAROL.node_id), 1.0))
     (next_asked,) = sends(a.handle(reply(asked, C), 1.1))
-    assert next_asked.recipient == C
-    (finished,) = a.handle(reply(next_asked), 1.2)
+    assert (next_asked.recipient, next_asked.message.count) == (C, 0), "a stranger is greeted"
+    (in_full,) = sends(a.handle(reply(next_asked), 1.1))
+    assert (in_full.recipient, in_full.message.count) == (C, 16)
+    (finished,) = a.handle(reply(in_full), 1.2)
     assert finished == LookupFinished(ticket=7, closest=(C, B), rpcs=2)
     assert a.size == 2
 
@@ -40,7 +43,7 @@ def test_a_name_is_found_after_three_witnesses_without_asking_the_rest() -> None
     old, new = sign(ALICE, name(ALICE, seq=1)), sign(ALICE, name(ALICE, seq=2))
     asked = find(a, name(ALICE), 1.0, all_of_them=False)
     effects: list[DhtEffect] = []
-    for data in (new, old, new):
+    for data in (new, new, new):
         effects = list(a.handle(reply(asked.pop(0), records=(data,)), 1.0))
         asked += sends(effects)
     (finished,) = [e for e in effects if isinstance(e, LookupFinished)]
@@ -55,6 +58,51 @@ def test_a_name_is_found_after_three_witnesses_without_asking_the_rest() -> None
         asked += sends(more)
     (finished,) = [e for e in effects if isinstance(e, LookupFinished)]
     assert finished.records == ()
+
+
+def witnessed(a: DhtMachine, asked: list[Send], answers: dict[int, bytes]) -> LookupFinished:
+    """Answer each question, the n-th with `answers[n % len]`, until the lookup ends."""
+    count = 0
+    while asked:
+        data = answers[count % len(answers)]
+        effects = a.handle(reply(asked.pop(0), records=(data,)), 2.0)
+        asked += sends(effects)
+        count += 1
+        for effect in effects:
+            if isinstance(effect, LookupFinished):
+                return effect
+    raise AssertionError("the lookup never ended")
+
+
+def test_a_contradiction_leads_to_a_second_look_along_paths_that_share_nobody() -> None:
+    others = [numbered(n) for n in range(40)]
+    a = knowing(*others)
+    old, new = sign(ALICE, name(ALICE, seq=1)), sign(ALICE, name(ALICE, seq=2))
+    asked = find(a, name(ALICE), 1.0, all_of_them=False)
+    finished = witnessed(a, asked, {0: old, 1: new})
+    assert finished.records == (name(ALICE, seq=2),)
+    assert finished.signed == (new,)
+    assert finished.rpcs > 5
+    assert a.counters.lookups == 2
+
+
+def test_two_records_with_one_number_are_kept_as_proof_and_told_once() -> None:
+    others = [numbered(n) for n in range(40)]
+    a = knowing(*others)
+    one, two = (sign(ALICE, name(ALICE, version=v)) for v in ("1.0.0", "2.0.0"))
+    told: list[DhtEffect] = []
+    for now in (1.0, 2.0):
+        asked = find(a, name(ALICE), now, all_of_them=False)
+        count = 0
+        while asked:
+            effects = a.handle(reply(asked.pop(0), records=((one, two)[count % 2],)), now)
+            asked += sends(effects)
+            told += effects
+            count += 1
+    proofs = [effect for effect in told if isinstance(effect, Equivocation)]
+    key, signer = key_of(name(ALICE)), ALICE.public_key
+    assert proofs == [Equivocation(key=key, signer=signer, seq=1, first=one, second=two)]
+    assert a.proofs.held == tuple(proofs)
 
 
 def test_once_found_a_silent_contact_is_waited_for_half_a_second_only() -> None:

@@ -77,7 +77,7 @@ def test_time_to_live_counts_from_arrival_and_is_capped() -> None:
     assert shelf.count == 1
     shelf.sweep(100.0 + 24 * 3600.0)
     assert (shelf.count, shelf.bytes_held) == (0, 0)
-    assert not shelf._per_sender
+    assert not shelf._by_sender
     assert not shelf._shelves
 
 

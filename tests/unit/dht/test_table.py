@@ -87,13 +87,30 @@ def test_the_packages_own_method_finds_the_same_neighbours() -> None:
     assert [n.contact for n in table.find_neighbors(node)] == near[:16]
 
 
-def test_closest_can_leave_out_one_node_and_doubtful_ones() -> None:
+def test_what_is_handed_out_leaves_out_the_asker_and_the_doubtful() -> None:
     table, contacts = filled(10)
     near = table.closest(OWN, 10)
     table.failed(near[0], asked_at=1.0, now=2.0)
-    assert table.closest(OWN, 2, exclude=near[1].node_id, only_sound=True) == near[2:4]
+    assert table.closest_sound(OWN, 2, 3.0, exclude=near[1].node_id) == near[2:4]
     assert table.closest(OWN, 10) == near
     assert len(contacts) == 10
+
+
+def test_under_churn_contacts_unheard_for_long_are_handed_out_last() -> None:
+    table, _ = filled(40)
+    near = table.closest(OWN, 40)
+    for asked_at in (50.0, 70.0):
+        for contact in near[20:]:
+            table.failed(contact, asked_at=asked_at, now=asked_at + 10.0)
+    table.add(near[7], 1000.0)
+    assert table.closest_sound(OWN, 3, 1000.0) == [near[7], near[0], near[1]]
+
+
+def test_where_nobody_dies_the_unheard_are_handed_out_as_they_are() -> None:
+    table, _ = filled(40)
+    near = table.closest(OWN, 3)
+    table.add(near[2], 10_000.0)
+    assert table.closest_sound(OWN, 3, 10_000.0) == near
 
 
 def test_crafted_ids_with_a_common_prefix_shut_nobody_out() -> None:

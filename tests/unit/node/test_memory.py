@@ -1,9 +1,24 @@
 """What a node remembers survives a restart; damage and nonsense count as nothing."""
 
+import os
+import pickle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.dht.proofs import Equivocation
 from meshnode.ids import Address, Contact, PublicKey
-from meshnode.node.memory import Remembered, recall, remember
+from meshnode.node.memory import (
+    NameMemory,
+    Remembered,
+    recall,
+    recall_names,
+    remember,
+    remember_names,
+)
 from meshnode.storage.state import write_state
 
 
@@ -22,6 +37,76 @@ def test_a_file_of_another_shape_is_a_fresh_state(tmp_path: Path) -> None:
     for plain in ([], {"format": 1}, {"format": 1, "incarnation": "x", "port": 1, "contacts": []}):
         write_state(tmp_path / "state", plain)
         assert recall(tmp_path / "state") == Remembered()
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        ["k" * 32, "127.0.0.1", 1],
+        [b"k" * 31, "127.0.0.1", 1],
+        [b"k" * 32, 7, 1],
+        [b"k" * 32, "127.0.0.1\n", 1],
+        [b"k" * 32, "h" * 254, 1],
+        [b"k" * 32, "127.0.0.1", 65536],
+        [b"k" * 32, "127.0.0.1", True],
+        [b"k" * 32, "127.0.0.1"],
+        "contact",
+    ],
+)
+def test_a_poisoned_contact_spoils_the_file_and_says_so(
+    tmp_path: Path, contact: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = {"format": 1, "incarnation": 1, "port": 1, "contacts": [contact]}
+    write_state(tmp_path / "state", plain)
+    assert recall(tmp_path / "state") == Remembered()
+    assert "is not used" in caplog.text
+
+
+@pytest.mark.parametrize(("incarnation", "port"), [(-1, 1), (2**64 - 1, 1), (1, -1), (1, 70000)])
+def test_numbers_that_no_run_of_ours_has_written_are_refused(
+    tmp_path: Path, incarnation: int, port: int
+) -> None:
+    plain = {"format": 1, "incarnation": incarnation, "port": port, "contacts": []}
+    write_state(tmp_path / "state", plain)
+    assert recall(tmp_path / "state") == Remembered()
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_lie_there_a_node_starts(data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "state"
+        path.write_bytes(data)
+        assert isinstance(recall(path), Remembered)
+        path.write_bytes(data)
+        assert isinstance(recall_names(path), NameMemory)
+
+
+def test_a_pickle_is_never_loaded_and_is_moved_aside(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "owned",)
+
+    (tmp_path / "state").write_bytes(pickle.dumps(Bomb()))
+    assert recall(tmp_path / "state") == Remembered()
+    assert not (tmp_path / "owned").exists()
+    assert (tmp_path / "state.damaged").exists()
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state")
+    assert recall(tmp_path / "state") == Remembered()
+
+
+def test_what_is_known_of_names_round_trips_and_is_bounded(tmp_path: Path) -> None:
+    proof = Equivocation(
+        key=b"k" * 32, signer=PublicKey(b"s" * 32), seq=2**63, first=b"1", second=b"2"
+    )
+    memory = NameMemory(seqs=((b"k" * 32, 2**63), (b"l" * 32, 0)), proofs=(proof,))
+    remember_names(tmp_path / "names", memory)
+    assert recall_names(tmp_path / "names") == memory
+    seqs = [[i.to_bytes(32, "big"), 1] for i in range(5000)]
+    write_state(tmp_path / "names", {"format": 1, "seqs": seqs, "proofs": []})
+    assert recall_names(tmp_path / "names") == NameMemory()
 
 
 def test_the_cache_is_bounded(tmp_path: Path) -> None:
