@@ -124,6 +124,10 @@ class DatagramSocket:
         self.expelled: Container[PublicKey] = frozenset()
         """Who is neither heard nor spoken to, though it may hold a key of the mesh."""
         self.stats = DatagramStats()
+        self.detour: Callable[[Contact, bytes], bool] = _by_udp
+        """Takes a packet that should not go by UDP (alone); see `node/tunnel.py`."""
+        self.on_heard: Callable[[Contact], None] = _unheard
+        """Called for each datagram that came in by UDP and is authentic."""
 
     async def bind(self, host: str, port: int) -> int:
         """Bind, and return the port. Raises PortTaken or ConfigError, as `Listener.bind`."""
@@ -196,6 +200,8 @@ class DatagramSocket:
         sock = self._socket
         packet = self._sealed(send, network, address)
         if packet is None or sock is None:
+            return
+        if send.recipient.public_key not in self.seeds and self.detour(send.recipient, packet):
             return
         try:
             sock.sendto(packet, to_sockaddr(address, sock.family))
@@ -289,9 +295,16 @@ class DatagramSocket:
             if not self.stats.delivered:
                 self.silence.heard()
             self.stats.delivered += 1
+            self.on_heard(opened[1].sender)
             deliver(*opened)
             if self._socket is None:
                 return
+
+    def open_carried(self, packet: bytes, claimed: Contact) -> Received | None:
+        """Open a packet that came over a connection, as if by UDP from where its sender says."""
+        address = claimed.address
+        opened = self._open(packet, (address.host, address.port), trio.current_time())
+        return None if opened is None else opened[1]
 
     def _open(
         self, packet: bytes, sockaddr: Sockaddr, now: float
@@ -363,6 +376,14 @@ class DatagramSocket:
         if self._mesh_sealer is None:
             return network != b""
         return network == (b"" if sealer is self._mesh_sealer else self._network)
+
+
+def _by_udp(recipient: Contact, packet: bytes, /) -> bool:
+    return False
+
+
+def _unheard(sender: Contact, /) -> None:
+    return
 
 
 def _encoded(envelope: Envelope, bytes_max: int, pad_to: int) -> bytes | None:

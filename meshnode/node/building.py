@@ -28,6 +28,7 @@ from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.listener import Listener, bind_both
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
+from meshnode.net.tokens import Tokens
 from meshnode.node.announcing import Announcing
 from meshnode.node.answers import Answers
 from meshnode.node.catalog import Catalog
@@ -44,6 +45,7 @@ from meshnode.node.memory import recall
 from meshnode.node.node import Node, Parts
 from meshnode.node.pretence import Pretence
 from meshnode.node.publishing import PublisherKeys, Publishing
+from meshnode.node.reach_building import ReachParts, build_reach
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
 from meshnode.node.unfit import Unfit
@@ -91,6 +93,7 @@ class Building:
         self._machines(await self._look_at_the_machine())
         await self._modules()
         self._running(nursery)
+        self._reach(nursery)
         self._placing()
         self._publishing()
         await self.library.open()
@@ -126,7 +129,8 @@ class Building:
         )
         self.datagrams.seeds.update(seed.public_key for seed in self.mesh.seeds)
         self.pool = ConnectionPool(channel, net, nursery)
-        self.listener = Listener(channel, net, self._answer, pool=self.pool)
+        self.tokens = Tokens()
+        self.listener = Listener(channel, net, self._answer, pool=self.pool, tokens=self.tokens)
         port = await self._bind(probe_port=probe_port)
         self.contact = Contact(self.identity.public_key, self._own_address(port))
 
@@ -242,6 +246,23 @@ class Building:
             draining=self.stopping.is_set,
         )
 
+    def _reach(self, nursery: trio.Nursery) -> None:
+        self.reach = build_reach(
+            ReachParts(
+                identity=self.identity,
+                mesh=self.mesh,
+                own=self.contact,
+                config=self.config.mesh,
+                pool=self.pool,
+                listener=self.listener,
+                tokens=self.tokens,
+                datagrams=self.datagrams,
+                membership=self.membership,
+                directory=self.directory,
+                nursery=nursery,
+            )
+        )
+
     def _placing(self) -> None:
         self.view = View(
             own=self.contact,
@@ -293,6 +314,7 @@ class Building:
             members=self._members_for_a_joiner,
             hold=self.publishing.hold,
             reconcile=self.upkeep.reconciling.answer,
+            reach=self.reach.answer,
         )
 
     # ------------------------------------------------------------------ what parts tell each other
@@ -363,6 +385,7 @@ class Building:
                 admissions=self.admissions,
                 upkeep=self.upkeep,
                 log=self.log,
+                reach=self.reach,
                 started_at=self.started_at,
                 stopping=self.stopping,
                 accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),

@@ -26,6 +26,7 @@ from meshnode.node.library import Library, ModuleInfo
 from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
 from meshnode.node.publishing import Publishing
+from meshnode.node.reach import Reach
 from meshnode.node.requests import Requests, new_request_id
 from meshnode.node.trust import Trust
 from meshnode.node.trust_log import TrustLog
@@ -73,6 +74,7 @@ class Parts:
     admissions: Admissions
     upkeep: Upkeep
     log: TrustLog
+    reach: Reach
     started_at: float
     stopping: trio.Event
     accelerators: Callable[[], list[str]]
