@@ -47,6 +47,7 @@ from meshnode.errors.modules import UntrustedPublisher as UntrustedPublisher
 from meshnode.errors.modules import WrongDtype as WrongDtype
 from meshnode.errors.modules import WrongShape as WrongShape
 from meshnode.errors.modules import WrongTensors as WrongTensors
+from meshnode.errors.network import ClockApart as ClockApart
 from meshnode.errors.network import InviteExpired as InviteExpired
 from meshnode.errors.network import InviteForeign as InviteForeign
 from meshnode.errors.network import InviteUsed as InviteUsed
@@ -54,12 +55,19 @@ from meshnode.errors.network import InviteWrong as InviteWrong
 from meshnode.errors.network import JoinUnreachable as JoinUnreachable
 from meshnode.errors.network import LocalProtocolError as LocalProtocolError
 from meshnode.errors.network import NotAMember as NotAMember
+from meshnode.errors.network import NotReachable as NotReachable
+from meshnode.errors.network import OneWay as OneWay
+from meshnode.errors.network import PeerUnknown as PeerUnknown
 from meshnode.errors.network import PeerUnreachable as PeerUnreachable
 from meshnode.errors.network import ProtocolError as ProtocolError
 from meshnode.errors.network import RemoteProtocolError as RemoteProtocolError
 from meshnode.errors.network import Revoked as Revoked
 from meshnode.errors.network import RoleMissing as RoleMissing
+from meshnode.errors.network import SeedUnreachable as SeedUnreachable
+from meshnode.errors.network import SmallPackets as SmallPackets
 from meshnode.errors.network import TooManyInvites as TooManyInvites
+from meshnode.errors.network import UdpBlocked as UdpBlocked
+from meshnode.errors.network import VersionsApart as VersionsApart
 from meshnode.errors.placement import BlobNotFound as BlobNotFound
 from meshnode.errors.placement import CannotRunHere as CannotRunHere
 from meshnode.errors.placement import ColdHere as ColdHere

@@ -126,7 +126,7 @@ class DatagramSocket:
         self.stats = DatagramStats()
         self.detour: Callable[[Contact, bytes], bool] = _by_udp
         """Takes a packet that should not go by UDP (alone); see `node/tunnel.py`."""
-        self.on_heard: Callable[[Contact], None] = _unheard
+        self.on_heard: Callable[[Received], None] = _unheard
         """Called for each datagram that came in by UDP and is authentic."""
 
     async def bind(self, host: str, port: int) -> int:
@@ -197,11 +197,24 @@ class DatagramSocket:
             self._send(send, network, address)
 
     def _send(self, send: Send, network: NetworkId | None, address: Address) -> None:
-        sock = self._socket
         packet = self._sealed(send, network, address)
-        if packet is None or sock is None:
+        if packet is None:
             return
         if send.recipient.public_key not in self.seeds and self.detour(send.recipient, packet):
+            return
+        self._put(packet, address)
+
+    def send_by_udp(self, send: Send, *, full: bool) -> None:
+        """Send to an IP literal by UDP whatever `detour` says, padded to its full size if asked."""
+        address = send.recipient.address
+        if is_literal(address.host):
+            packet = self._sealed(send, None, address, full=full)
+            if packet is not None:
+                self._put(packet, address)
+
+    def _put(self, packet: bytes, address: Address) -> None:
+        sock = self._socket
+        if sock is None:
             return
         try:
             sock.sendto(packet, to_sockaddr(address, sock.family))
@@ -213,7 +226,9 @@ class DatagramSocket:
         except (OSError, OverflowError):
             self.stats.failed += 1
 
-    def _sealed(self, send: Send, network: NetworkId | None, address: Address) -> bytes | None:
+    def _sealed(
+        self, send: Send, network: NetworkId | None, address: Address, *, full: bool = False
+    ) -> bytes | None:
         """Return the packet, or None if it must not or cannot be sent."""
         now = trio.current_time()
         recipient, message = send.recipient, send.message
@@ -223,7 +238,7 @@ class DatagramSocket:
         if answer_max is not None:
             plaintext_max = min(plaintext_max, answer_max - OVERHEAD_BYTES)
         sealer, inside = self._seal_for(recipient.public_key, network)
-        pad = not returned and is_question(message)
+        pad = full or (not returned and is_question(message))
         if pad and not self._first_requests.allows(address.host, now):
             self.stats.unproved += 1
             return None
@@ -295,7 +310,7 @@ class DatagramSocket:
             if not self.stats.delivered:
                 self.silence.heard()
             self.stats.delivered += 1
-            self.on_heard(opened[1].sender)
+            self.on_heard(opened[1])
             deliver(*opened)
             if self._socket is None:
                 return
@@ -382,7 +397,7 @@ def _by_udp(recipient: Contact, packet: bytes, /) -> bool:
     return False
 
 
-def _unheard(sender: Contact, /) -> None:
+def _unheard(received: Received, /) -> None:
     return
 
 

@@ -333,6 +333,8 @@ class Building:
         self.mesh_changed.set()
         self.view.forget_fields()
         self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
+        if member.state is MemberState.SUSPECT:
+            self.reach.tunnel.doubt(member.contact)
         if member.state is MemberState.ALIVE:
             self.upkeep.reconciling.met(member.contact)
         else:

@@ -25,8 +25,8 @@ from meshnode.wire.messages import Reply, Request
 ASK_S = 4.0
 """One question to a rendezvous, which asks the wanted node in turn; connecting is not counted."""
 SEEDS_ASKED_MAX = 4
-MEMBERS_ASKED = 3
-"""One more than keep a place for a node: gossip's views of two nodes may differ by one."""
+MEMBERS_ASKED = 4
+"""More than keep a place for a node: gossip's views of two nodes may differ."""
 
 AnswerSeed = Callable[["Link", Peer, Request], Awaitable[Reply]]
 
@@ -61,12 +61,15 @@ class Links:
         nursery: trio.Nursery,
         *,
         members: Callable[[], Sequence[Contact]],
+        contact_of: Callable[[NodeId], Contact | None],
         answer_seed: AnswerSeed,
     ) -> None:
+        """`members` are those believed alive; `contact_of` knows the others too."""
         self._mesh = mesh
         self._pool = pool
         self._own_id = identity.node_id
         self._members = members
+        self._contact_of = contact_of
         self._asking: Counter[NodeId] = Counter()
         self.seeds = [
             Link(
@@ -81,25 +84,31 @@ class Links:
         for link in self.seeds:
             link.pool.answer_with(_answering(link, answer_seed))
 
-    def towards(self, wanted: NodeId, *, count: int = MEMBERS_ASKED) -> list[Link]:
-        """Return whom to ask for a node: the members nearest to it, then the seeds."""
-        near = sorted(
+    def towards(self, wanted: NodeId) -> list[Link]:
+        """Return whom to ask for a node: members near to it, and the seeds.
+
+        Those we are connected with come first: asking them cannot take long.
+        """
+        members = self.near(wanted, MEMBERS_ASKED)
+        quick = [m for m in members if self._pool.connection_with(m.contact.node_id) is not None]
+        return [*quick, *self.seeds, *(m for m in members if m not in quick)]
+
+    def near(self, wanted: NodeId, count: int) -> list[Link]:
+        """Return the members nearest to an id, the nearest first."""
+        found = sorted(
             (c for c in self._members() if c.node_id not in (wanted, self._own_id)),
             key=lambda contact: distance(contact.node_id, wanted),
         )
-        members = [Link(c, self._mesh.network, self._pool) for c in near[:count]]
-        return [*members, *self.seeds]
+        return [Link(c, self._mesh.network, self._pool) for c in found[:count]]
 
     def member(self, node_id: NodeId) -> Link | None:
         """Return a member as a rendezvous, or None if it is not known where it listens."""
-        for contact in self._members():
-            if contact.node_id == node_id:
-                return Link(contact, self._mesh.network, self._pool)
-        return None
+        contact = self._contact_of(node_id)
+        return None if contact is None else Link(contact, self._mesh.network, self._pool)
 
     def of_ours(self, count: int) -> list[Link]:
-        """Return where this node keeps a place if it cannot be connected to."""
-        return self.towards(self._own_id, count=count)
+        """Return the members with which this node may keep a place, the first ones first."""
+        return self.near(self._own_id, count)
 
     def is_asked(self, node_id: NodeId) -> bool:
         """Return whether a node is being asked for others just now."""

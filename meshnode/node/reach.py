@@ -26,12 +26,14 @@ from meshnode.net.relay import arrange
 from meshnode.net.settings import NetSettings
 from meshnode.net.transport import Transport
 from meshnode.node.links import Link, Links
+from meshnode.node.probing import UdpProbes
 from meshnode.node.rendezvous import Rendezvous
 from meshnode.node.standing import Reachability
 from meshnode.node.tunnel import Tunnel
 from meshnode.reach.dialable import may_dial
 from meshnode.reach.rate import AskRate
-from meshnode.reach.steps import Step, WayMemory, plan
+from meshnode.reach.steps import Step, WayMemory, Worked, plan
+from meshnode.reach.verdicts import Standing
 from meshnode.wire.messages import Reply, Request
 from meshnode.wire.reach import (
     CallBack,
@@ -68,6 +70,7 @@ class Reach:
     rendezvous: Rendezvous
     tunnel: Tunnel
     standing: Reachability
+    probes: UdpProbes
     nursery: trio.Nursery
     other_addresses: Callable[[NodeId], Sequence[Address]]
     """Where else a node may be than where it is known to be."""
@@ -93,8 +96,13 @@ class Reach:
             (contact.address, *self.other_addresses(node_id)),
             near=self.near,
             detours=not self.links.is_asked(node_id),
-            worked=self._memory.of(node_id, trio.current_time()),
+            call_back=self.standing.standing is not Standing.UNREACHABLE,
+            worked=self.way_of(node_id),
         )
+
+    def way_of(self, node_id: NodeId) -> Worked | None:
+        """Return the way by which a node was reached last, if it was lately."""
+        return self._memory.of(node_id, trio.current_time())
 
     def worked(self, contact: Contact, step: Step) -> None:
         """See `Detours.worked`."""

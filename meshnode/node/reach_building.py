@@ -1,7 +1,7 @@
 """Puts the parts of reach together: links, rendezvous, tunnel, standing. Part of `building.py`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -21,6 +21,7 @@ from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.links import Link, Links
 from meshnode.node.membership import Membership
+from meshnode.node.probing import UdpProbes
 from meshnode.node.reach import Reach
 from meshnode.node.rendezvous import RelaySettings, Rendezvous
 from meshnode.node.standing import Reachability
@@ -70,6 +71,7 @@ def build_reach(parts: ReachParts) -> Reach:
         parts.pool,
         parts.nursery,
         members=lambda: _alive(parts.membership),
+        contact_of=parts.membership.contact_of,
         answer_seed=answer_seed,
     )
     rendezvous = Rendezvous(
@@ -92,7 +94,9 @@ def build_reach(parts: ReachParts) -> Reach:
         alive=lambda: _alive(parts.membership),
         met=lambda contact: parts.membership.join((contact,)),
     )
+    probes = UdpProbes(parts.datagrams)
     reach = Reach(
+        probes=probes,
         identity=parts.identity,
         own=parts.own,
         pool=parts.pool,
@@ -105,7 +109,7 @@ def build_reach(parts: ReachParts) -> Reach:
         other_addresses=lambda node_id: _dht_addresses(parts.directory, node_id),
     )
     parts.datagrams.detour = tunnel.takes
-    parts.datagrams.on_heard = tunnel.heard
+    parts.datagrams.on_heard = _both(tunnel.heard, probes.heard)
     parts.pool.reach_by(reach)
     parts.pool.on_change = lambda peer, here: None if here else rendezvous.gone(peer.node_id)
     return reach
@@ -147,6 +151,16 @@ def _alive(membership: Membership) -> Sequence[Contact]:
 
 def _dht_addresses(directory: Directory, node_id: NodeId) -> Sequence[Address]:
     return [c.address for c in directory.contacts() if c.node_id == node_id]
+
+
+def _both(
+    first: Callable[[Received], None], second: Callable[[Received], None]
+) -> Callable[[Received], None]:
+    def heard(received: Received) -> None:
+        first(received)
+        second(received)
+
+    return heard
 
 
 def _nowhere(received: Received) -> None:

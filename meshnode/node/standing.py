@@ -30,6 +30,8 @@ EXAMINE_SOON_S = 3.0
 """Until there is a verdict."""
 EXAMINERS = 4
 PLACES_WITH_MEMBERS = 2
+MEMBERS_TRIED = 4
+"""The nearest may be ones that cannot be connected to either."""
 STRANGERS_MAX = 4
 """Those met at a rendezvous are connected to so many at once."""
 MEET_S = 15.0
@@ -158,14 +160,17 @@ class Reachability:
     async def _keep_places_with_members(self, nursery: trio.Nursery) -> None:
         while True:
             if self._standing is Standing.UNREACHABLE:
-                for link in self.links.of_ours(PLACES_WITH_MEMBERS):
-                    if not link.is_seed:
-                        await self._renew(link, nursery)
+                kept = 0
+                for link in self.links.of_ours(MEMBERS_TRIED):
+                    kept += await self._renew(link, nursery)
+                    if kept == PLACES_WITH_MEMBERS:
+                        break
             with trio.move_on_after(RENEW_S):
                 moved = self._moved
                 await moved.wait()
 
-    async def _renew(self, link: Link, nursery: trio.Nursery) -> None:
+    async def _renew(self, link: Link, nursery: trio.Nursery) -> bool:
+        """Take or keep a place; return whether we have it."""
         key = link.contact.public_key
         try:
             with self.links.asking(link):
@@ -173,9 +178,9 @@ class Reachability:
         except MeshnodeError as error:
             self.relays.pop(key, None)
             _log.debug("no place at %s: %s", link.contact.address, error)
-            return
+            return False
         if not isinstance(reply, Reserved):
-            return
+            return False
         self.relays[key] = reply.relay
         known = {contact.public_key for contact in self.alive()} | {self.own.public_key}
         for contact in reply.present:
@@ -183,6 +188,7 @@ class Reachability:
             if new and len(self._meeting) < STRANGERS_MAX:
                 self._meeting.add(contact.public_key)
                 nursery.start_soon(self._meet, contact)
+        return True
 
     async def _meet(self, contact: Contact) -> None:
         """Connect to a member we did not know; what follows goes over that connection."""

@@ -26,7 +26,7 @@ IN_FLIGHT_MAX = 64
 CARRY_S = 5.0
 CONTACTS_MAX = 2048
 TRY_DIRECTLY_EVERY_S = 10.0
-WAKE_AFTER_S = 2.0
+WAKE_AFTER_S = 1.0
 """So long a contact may be silent before a connection to it is looked for."""
 WAKE_EVERY_S = 30.0
 """Doubles each time in vain: most of those who are silent are gone."""
@@ -62,11 +62,13 @@ class Tunnel:
     dropped: int = 0
     _in_flight: int = 0
     _known: "OrderedDict[Contact, _Known]" = field(default_factory=OrderedDict)
+    _carries: "OrderedDict[PublicKey, float]" = field(default_factory=OrderedDict)
+    """When a node last sent us a packet over its connection."""
     _last_heard: "OrderedDict[PublicKey, float]" = field(default_factory=OrderedDict)
 
-    def heard(self, sender: Contact) -> None:
+    def heard(self, received: Received) -> None:
         """A datagram came by UDP."""
-        now = trio.current_time()
+        now, sender = trio.current_time(), received.sender
         known = self._entry(sender)
         known.heard_at, known.written_at, known.wake_every_s = now, None, WAKE_EVERY_S
         self._last_heard[sender.public_key] = now
@@ -79,24 +81,36 @@ class Tunnel:
         return None if at is None else trio.current_time() - at
 
     def takes(self, recipient: Contact, packet: bytes) -> bool:
-        """Take a sealed packet if it should not (also) be sent by UDP."""
+        """Take a sealed packet if it should not (also) be sent by UDP.
+
+        A contact that was heard is at that address, but need not hear us: one that carries its
+        packets to us does so because it hears nothing.
+        """
         now = trio.current_time()
         known = self._entry(recipient)
-        if known.heard_at is not None and now - known.heard_at < HEARD_S:
+        heard = known.heard_at is not None and now - known.heard_at < HEARD_S
+        if heard and now - self._carries.get(recipient.public_key, -HEARD_S) >= HEARD_S:
             return False
         known.written_at = now if known.written_at is None else known.written_at
         connection = self.pool.connection_with(recipient.node_id)
         if connection is None:
             self._look_for(recipient, known, now)
-            return known.carried_at is not None
+            return known.carried_at is not None and not heard
         self._send(recipient.node_id, packet)
-        if not connection.peer.relayed and known.carried_at is None:
+        if heard or (not connection.peer.relayed and known.carried_at is None):
             return False
         # Where it says it is was never proved, and may be a third party: once in a while will do.
         if now - known.tried_at < TRY_DIRECTLY_EVERY_S:
             return True
         known.tried_at = now
         return False
+
+    def doubt(self, contact: Contact) -> None:
+        """Gossip has no answer from a contact: a connection may show that only UDP has failed."""
+        if self.pool.connection_with(contact.node_id) is None:
+            now, known = trio.current_time(), self._entry(contact)
+            known.heard_at = None
+            self._wake(contact, known, now)
 
     def arrived(self, peer: Peer, carry: Carry) -> None:
         """Take in what a peer sent over its connection; a forgery is a RemoteProtocolError."""
@@ -109,12 +123,19 @@ class Tunnel:
         if received.sender.public_key != peer.public_key:
             raise RemoteProtocolError("a carried datagram of another node")
         self._entry(contact).carried_at = trio.current_time()
+        self._carries[peer.public_key] = trio.current_time()
+        if len(self._carries) > CONTACTS_MAX:
+            self._carries.popitem(last=False)
         self.carried += 1
         self.deliver(received)
 
     def _look_for(self, contact: Contact, known: _Known, now: float) -> None:
         silent_s = now - (known.written_at or now)
-        if silent_s >= WAKE_AFTER_S and now >= known.wake_at:
+        if silent_s >= WAKE_AFTER_S:
+            self._wake(contact, known, now)
+
+    def _wake(self, contact: Contact, known: _Known, now: float) -> None:
+        if now >= known.wake_at:
             known.wake_at = now + known.wake_every_s
             known.wake_every_s = min(2 * known.wake_every_s, WAKE_EVERY_S_MAX)
             self.wake(contact)

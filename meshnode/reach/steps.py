@@ -80,17 +80,20 @@ def plan(
     *,
     near: Sequence[str],
     detours: bool,
+    call_back: bool = True,
     worked: Worked | None = None,
 ) -> tuple[Step, ...]:
     """Return the steps to a node that may be at any of `addresses`.
 
     `near` are our own hosts: an address in the block of one is a LAN's and comes first. With
-    `detours` there is a rendezvous to ask. What `worked` last time comes before everything else.
+    `detours` there is a rendezvous to ask; being called back needs a node that can be connected to,
+    which we are unless `call_back` is False. What `worked` last time comes before everything else.
     """
     chosen = sorted(dict.fromkeys(addresses), key=lambda a: _rank(a, near))[:ADDRESSES_MAX]
     ways: list[tuple[Way, Address | None]] = [(Way.DIRECT, address) for address in chosen]
     if detours:
-        ways += [(Way.CALL_BACK, None), (Way.CIRCUIT, None)]
+        ways += [(Way.CALL_BACK, None)] if call_back else []
+        ways += [(Way.CIRCUIT, None)]
     if worked is not None and (worked.way, worked.address) in ways:
         ways.remove((worked.way, worked.address))
         ways.insert(0, (worked.way, worked.address))

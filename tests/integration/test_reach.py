@@ -11,6 +11,7 @@ import trio
 
 from meshnode.config import home_dir
 from meshnode.config.load import load
+from meshnode.errors import PeerUnknown
 from meshnode.identity.invites import parse
 from meshnode.net.binding import bind_socket
 from meshnode.net.join import join
@@ -98,6 +99,9 @@ async def test_two_nodes_that_nobody_can_connect_to_predict_and_fetch_through_a_
         connection = a.parts.reach.pool.connection_with(b.contact.node_id)
         assert connection is not None
         assert connection.peer.relayed
+        found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
+        assert "relayed by" in found["handshake"]["text"]
+        assert found["tcp there"]["code"] == "MN-120"
 
 
 async def test_a_node_that_cannot_be_connected_to_connects_back(
@@ -116,3 +120,18 @@ async def test_a_node_that_cannot_be_connected_to_connects_back(
         assert not connection.initiator
         assert a.parts.reach._memory.of(b.contact.node_id, trio.current_time()).way is Way.CALL_BACK
         assert seed.rendezvous.counters.passed >= 1
+
+        await until(lambda: sees(a, b), timeout_s=60)
+        found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
+        assert found["handshake"]["text"].startswith("b answers, called back")
+        assert (found["tcp there"]["code"], found["tcp there"]["level"]) == ("MN-112", "failure")
+        assert "b can reach us, we cannot reach b" in found["tcp there"]["text"]
+        assert found["tcp back"]["level"] == "ok"
+        assert (found["udp"]["code"], found["udp"]["level"]) == ("MN-121", "warning")
+        assert (found["clock"]["level"], found["version"]["level"]) == ("ok", "ok")
+
+        own = {f["text"]: f for f in (await b.doctor(""))["findings"]}
+        (closed,) = (f for text, f in own.items() if text.startswith("others cannot connect"))
+        assert closed["code"] == "MN-120"
+        with pytest.raises(PeerUnknown, match="no node is called 'nobody'"):
+            await a.doctor("nobody")
