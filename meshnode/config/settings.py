@@ -49,6 +49,12 @@ class MeshSettings:
     seeds: tuple[Contact, ...] = setting(
         "seeds", kinds.CONTACTS, (), "Seeds to ask for members, beside those learnt by joining."
     )
+    lan: bool = setting(
+        "lan",
+        kinds.FLAG,
+        True,
+        "Say on the LAN that this node is here, and listen for others (UDP 6175); not on loopback.",
+    )
     relay_bytes_per_s: int = setting(
         "relay",
         kinds.size(0, GIB),

@@ -54,6 +54,7 @@ from meshnode.errors.network import InviteUsed as InviteUsed
 from meshnode.errors.network import InviteWrong as InviteWrong
 from meshnode.errors.network import JoinUnreachable as JoinUnreachable
 from meshnode.errors.network import LocalProtocolError as LocalProtocolError
+from meshnode.errors.network import MeshFound as MeshFound
 from meshnode.errors.network import NotAMember as NotAMember
 from meshnode.errors.network import NotReachable as NotReachable
 from meshnode.errors.network import OneWay as OneWay

@@ -150,3 +150,10 @@ class SeedUnreachable(MeshnodeError):
 
     code = "MN-126"
     exit_status = 20
+
+
+class MeshFound(MeshnodeError):
+    """A mesh is on this LAN already. Join it, or say that you want one of your own."""
+
+    code = "MN-127"
+    exit_status = 8

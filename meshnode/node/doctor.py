@@ -28,6 +28,7 @@ from meshnode.ids import Address, short, to_text
 from meshnode.net.addresses import why
 from meshnode.net.connection import Connection
 from meshnode.node.clock import unix_now
+from meshnode.node.discovery import Discovery
 from meshnode.node.links import Link
 from meshnode.node.membership import Membership
 from meshnode.node.reach import Reach
@@ -61,6 +62,7 @@ class Doctor:
     mesh_name: str
     certificate: Callable[[], Certificate]
     held: Callable[[], int]
+    discovery: Discovery | None
 
     # ------------------------------------------------------------------ this node
 
@@ -106,8 +108,15 @@ class Doctor:
                 try_="ask the node that invited this one for a new invite",
             ),
             Finding(area="mesh", text=f"{alive} other nodes are alive"),
+            Finding(area="beacon", text=self._beacon()),
             Finding(area="store", text=f"{self.held()} modules held"),
         ]
+
+    def _beacon(self) -> str:
+        if self.discovery is None:
+            return "none: switched off, or this node listens on loopback only"
+        hosts = self.discovery.machine.hosts(trio.current_time())
+        return f"heard from {hosts} other hosts of this mesh on the LAN"
 
     def _reachable(self) -> list[Finding]:
         standing, own = self.reach.standing, self.reach.own.address

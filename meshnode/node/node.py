@@ -20,6 +20,7 @@ from meshnode.node import report
 from meshnode.node.admission import Admissions
 from meshnode.node.catalog import Catalog, publisher_name
 from meshnode.node.directory import Directory
+from meshnode.node.discovery import Discovery
 from meshnode.node.doctor import Doctor
 from meshnode.node.keyring_parts import Upkeep
 from meshnode.node.lanes import Lanes
@@ -76,6 +77,8 @@ class Parts:
     upkeep: Upkeep
     log: TrustLog
     reach: Reach
+    discovery: Discovery | None
+    """None if the beacon is switched off, or of no use on loopback."""
     started_at: float
     stopping: trio.Event
     accelerators: Callable[[], list[str]]
@@ -100,6 +103,7 @@ class Node:
             mesh_name=parts.mesh.name,
             certificate=lambda: read(parts.mesh.chain[-1]),
             held=lambda: len(parts.library.modules),
+            discovery=parts.discovery,
         )
 
     # ------------------------------------------------------------------ the main job

@@ -12,6 +12,7 @@ from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Address, Contact, NodeId
 from meshnode.machine import Random
+from meshnode.net.addresses import is_literal, is_loopback
 from meshnode.net.connection import Peer
 from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.listener import Listener
@@ -19,6 +20,7 @@ from meshnode.net.pool import ConnectionPool
 from meshnode.net.tokens import Tokens
 from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
+from meshnode.node.discovery import Discovery
 from meshnode.node.links import Link, Links
 from meshnode.node.membership import Membership
 from meshnode.node.probing import UdpProbes
@@ -26,6 +28,7 @@ from meshnode.node.reach import Reach
 from meshnode.node.rendezvous import RelaySettings, Rendezvous
 from meshnode.node.standing import Reachability
 from meshnode.node.tunnel import Tunnel
+from meshnode.reach.beacon import Beacon, BeaconMachine
 from meshnode.wire.messages import Received, Reply, Request
 
 _log = logging.getLogger(__name__)
@@ -113,6 +116,36 @@ def build_reach(parts: ReachParts) -> Reach:
     parts.pool.reach_by(reach)
     parts.pool.on_change = lambda peer, here: None if here else rendezvous.gone(peer.node_id)
     return reach
+
+
+def build_discovery(parts: ReachParts) -> Discovery | None:
+    """Make the beacon, unless it is switched off or this node is on loopback only."""
+    if not parts.config.lan or is_loopback_only(parts.config):
+        return None
+    own = Beacon(
+        network=parts.mesh.network,
+        public_key=parts.identity.public_key,
+        port=parts.own.address.port,
+        mesh_name=parts.mesh.name,
+    )
+    machine = BeaconMachine(
+        own,
+        mesh_keys=lambda: (parts.mesh.mesh_key,),
+        rng=Random(int.from_bytes(random_bytes(8), "big")),
+        now=trio.current_time(),
+    )
+
+    def greet(contact: Contact) -> None:
+        parts.membership.join((contact,))
+        parts.directory.heard_of(contact, alive=True)
+
+    return Discovery(machine, greet)
+
+
+def is_loopback_only(config: MeshSettings) -> bool:
+    """Return whether a node listens where no other host can reach it."""
+    host = config.listen.host
+    return host == "localhost" or (is_literal(host) and is_loopback(host))
 
 
 def relay_settings(config: MeshSettings) -> RelaySettings | None:

@@ -50,6 +50,8 @@ class Running:
             rejoin_lost, self._parts.membership, self._known_contacts, REJOIN_EVERY_S
         )
         nursery.start_soon(self._parts.reach.standing.run)
+        if self._parts.discovery is not None:
+            nursery.start_soon(self._parts.discovery.run)
         nursery.start_soon(self._keep_bootstrapped)
         nursery.start_soon(self._keep_saved)
         nursery.start_soon(self._keep_pinned)
