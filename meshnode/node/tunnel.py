@@ -130,8 +130,7 @@ class Tunnel:
         self.deliver(received)
 
     def _look_for(self, contact: Contact, known: _Known, now: float) -> None:
-        silent_s = now - (known.written_at or now)
-        if silent_s >= WAKE_AFTER_S:
+        if known.written_at is not None and now - known.written_at >= WAKE_AFTER_S:
             self._wake(contact, known, now)
 
     def _wake(self, contact: Contact, known: _Known, now: float) -> None:
