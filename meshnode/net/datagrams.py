@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from meshnode.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from meshnode.errors import ProtocolError, RemoteProtocolError
 from meshnode.identity.keys import Identity
 from meshnode.identity.ring_sealing import RingSealer, SealingKeys
 from meshnode.identity.sealing import (
@@ -36,8 +36,8 @@ from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
 from meshnode.net.silence import Silence
 from meshnode.net.transport import allow_fragments
-from meshnode.net.trimming import is_answer, is_question, shorter
-from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
+from meshnode.net.trimming import encoded, is_answer, is_question, shorter
+from meshnode.wire.codec import Envelope, decode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 from meshnode.wire.messages import Datagram, Received, Send
 
@@ -124,9 +124,9 @@ class DatagramSocket:
         self.expelled: Container[PublicKey] = frozenset()
         """Who is neither heard nor spoken to, though it may hold a key of the mesh."""
         self.stats = DatagramStats()
-        self.detour: Callable[[Contact, bytes], bool] = _by_udp
+        self.detour: Callable[[Contact, bytes], bool] = lambda *_: False
         """Takes a packet that should not go by UDP (alone); see `node/tunnel.py`."""
-        self.on_heard: Callable[[Received], None] = _unheard
+        self.on_heard: Callable[[Received], None] = lambda _: None
         """Called for each datagram that came in by UDP and is authentic."""
 
     async def bind(self, host: str, port: int) -> int:
@@ -283,13 +283,13 @@ class DatagramSocket:
         while message is not None:
             if message is not envelope.message:
                 tried = replace(envelope, message=message)
-            data = _encoded(tried, bytes_max, pad_to)
+            data = encoded(tried, bytes_max, pad_to)
             if data is not None:
                 self.stats.trimmed += message is not envelope.message
                 return data
             message = shorter(message)
         # An answer as short as its question has no room for the cookie it gives back.
-        return _encoded(replace(tried, returned=b""), bytes_max, 0)
+        return encoded(replace(tried, returned=b""), bytes_max, 0)
 
     # ------------------------------------------------------------------ receiving
 
@@ -391,19 +391,3 @@ class DatagramSocket:
         if self._mesh_sealer is None:
             return network != b""
         return network == (b"" if sealer is self._mesh_sealer else self._network)
-
-
-def _by_udp(recipient: Contact, packet: bytes, /) -> bool:
-    return False
-
-
-def _unheard(received: Received, /) -> None:
-    return
-
-
-def _encoded(envelope: Envelope, bytes_max: int, pad_to: int) -> bytes | None:
-    try:
-        data = encode_datagram(envelope, pad_to=pad_to)
-    except LocalProtocolError:
-        return None
-    return data if len(data) <= bytes_max else None

@@ -117,15 +117,16 @@ class Tunnel:
         contact = carry.contact
         if contact.public_key != peer.public_key or not is_literal(contact.address.host):
             raise RemoteProtocolError("a datagram carried for somebody else")
-        received = self.open_packet(b"".join(bytes(part) for part in carry.body), contact)
-        if received is None:
-            return
-        if received.sender.public_key != peer.public_key:
-            raise RemoteProtocolError("a carried datagram of another node")
-        self._entry(contact).carried_at = trio.current_time()
-        self._carries[peer.public_key] = trio.current_time()
+        now = trio.current_time()
+        self._carries[peer.public_key] = now
         if len(self._carries) > CONTACTS_MAX:
             self._carries.popitem(last=False)
+        received = self.open_packet(b"".join(bytes(part) for part in carry.body), contact)
+        if received is None:
+            return  # a copy of one that came by UDP, or nothing of ours
+        if received.sender.public_key != peer.public_key:
+            raise RemoteProtocolError("a carried datagram of another node")
+        self._entry(contact).carried_at = now
         self.carried += 1
         self.deliver(received)
 
