@@ -18,7 +18,6 @@ from meshnode.errors import (
     MissingPart,
     NotReachable,
     PeerUnknown,
-    PeerUnreachable,
     SeedUnreachable,
     UdpBlocked,
 )
@@ -228,7 +227,7 @@ class Doctor:
                     connect_ms=connect_ms,
                     connect_errors=errors,
                     there=there,
-                    back_known=seen is not None,
+                    back_known=seen is not None and seen.host != "",
                     back="" if seen is None else seen.because,
                     seen_at="" if seen is None else seen.host,
                     udp_ms=udp_ms,
@@ -266,7 +265,7 @@ class Doctor:
         began = trio.current_time()
         try:
             seen = await self.reach.standing.examine_through(link)
-        except (PeerUnreachable, MeshnodeError):
+        except MeshnodeError:
             return None
         took_ms = (trio.current_time() - began) * 1000
         # The clock is read after the examination, just before the answer leaves.

@@ -184,17 +184,22 @@ class Rendezvous:
     # ------------------------------------------------------------------ can you be reached?
 
     async def _examine(self, peer: Peer, network: NetworkId, request: Examine) -> Examined:
-        """Connect to where the asker's own connection comes from: no other host ever."""
-        if peer.relayed:
-            raise PeerUnreachable("who comes through a relay cannot be examined")
+        """Connect to where the asker's own connection comes from: no other host ever.
+
+        Through a relay that is not seen, so nothing is tried, and the answer names no host.
+        """
         if self._examining >= EXAMINATIONS_MAX:
             raise Overloaded("too many nodes are being examined here")
         self._examining += 1
         try:
-            because = await self._try(
-                Contact(peer.public_key, Address(peer.address.host, request.port)),
-                network,
-                request.token,
+            because = (
+                "a relay is in between, so it does not see where this node is"
+                if peer.relayed
+                else await self._try(
+                    Contact(peer.public_key, Address(peer.address.host, request.port)),
+                    network,
+                    request.token,
+                )
             )
         finally:
             self._examining -= 1
@@ -203,7 +208,7 @@ class Rendezvous:
         return Examined(
             reached=not because,
             because=because[:REASON_CHARS_MAX],
-            host=peer.address.host,
+            host="" if peer.relayed else peer.address.host,
             heard_ms=None if heard_s is None else min(2**32 - 1, round(heard_s * 1000)),
             unix_ms=round(self.unix_now() * 1000),
             version=__version__,

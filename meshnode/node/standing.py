@@ -108,6 +108,8 @@ class Reachability:
         except MeshnodeError as error:
             _log.debug("%s did not examine us: %s", link.contact.address, error)
             return
+        if not found.host:
+            return  # a relay is in between: nothing was tried
         self._verdicts.note(
             link.contact.public_key,
             reached=found.reached,
