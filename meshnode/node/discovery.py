@@ -7,6 +7,7 @@ import trio
 
 from meshnode.ids import Contact
 from meshnode.net.lan import LanSockets, outward
+from meshnode.net.mdns import announce_and_browse
 from meshnode.node.driver import Driver
 from meshnode.reach.beacon import (
     Announce,
@@ -14,6 +15,7 @@ from meshnode.reach.beacon import (
     BeaconMachine,
     Greet,
     Heard,
+    Told,
     decode,
     meshes_among,
     question,
@@ -36,19 +38,27 @@ class Discovery:
         greet: Callable[[Contact], None],
         *,
         sockets: LanSockets | None = None,
+        mdns_host: str = "",
     ) -> None:
+        """`mdns_host` is the address to announce by mDNS, where that is installed; empty: none."""
         self.machine = machine
         self._greet = greet
         self._sockets = sockets or LanSockets(interfaces=outward)
-        self._driver: Driver[Heard, Announce | Greet] = Driver(machine, self._perform)
+        self._mdns_host = mdns_host
+        self._driver: Driver[Heard | Told, Announce | Greet] = Driver(machine, self._perform)
 
     async def run(self) -> None:
         """Speak and listen until cancelled; a LAN where that does not work is left alone."""
-        if not self._sockets.open():
-            return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._sockets.run, self._driver.handle)
-            nursery.start_soon(self._driver.run)
+            if self._sockets.open():
+                nursery.start_soon(self._sockets.run, self._driver.handle)
+                nursery.start_soon(self._driver.run)
+            if self._mdns_host:
+                own, host = self.machine.own, self._mdns_host
+                nursery.start_soon(announce_and_browse, own, host, self._told)
+
+    def _told(self, contact: Contact) -> None:
+        self._driver.handle(Told(contact))
 
     def _perform(self, effect: Announce | Greet) -> None:
         match effect:

@@ -139,7 +139,8 @@ def build_discovery(parts: ReachParts) -> Discovery | None:
         parts.membership.join((contact,))
         parts.directory.heard_of(contact, alive=True)
 
-    return Discovery(machine, greet)
+    host = parts.own.address.host
+    return Discovery(machine, greet, mdns_host=host if is_literal(host) else "")
 
 
 def is_loopback_only(config: MeshSettings) -> bool:

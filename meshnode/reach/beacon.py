@@ -69,6 +69,13 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Input: mDNS says that a node of this mesh is here. It has no tag, so it is nobody's word."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Effect: send this to everybody on the LAN."""
 
@@ -159,7 +166,7 @@ class BeaconMachine:
     ) -> None:
         """`mesh_keys` are those in force, the one to speak with first."""
         self.counters = Counters()
-        self._own = own
+        self.own = own
         self._mesh_keys = mesh_keys
         self._rng = rng
         self._pauses = list(FIRST_PAUSES_S)
@@ -174,9 +181,11 @@ class BeaconMachine:
         """Return how many other hosts of this mesh were heard lately."""
         return sum(now - at < MESH_LASTS_S for at in self._hosts.values())
 
-    def handle(self, event: Heard, now: float) -> list[Announce | Greet]:
+    def handle(self, event: Heard | Told, now: float) -> list[Announce | Greet]:
         """See `Machine.handle`."""
         self.counters.heard += 1
+        if isinstance(event, Told):
+            return self._met(event.contact, now)
         if not self._sources.allows(event.host, now):
             self.counters.limited += 1
             return []
@@ -188,7 +197,7 @@ class BeaconMachine:
         if beacon is None:
             self.counters.malformed += 1
             return []
-        if beacon.network != self._own.network or beacon.public_key == self._own.public_key:
+        if beacon.network != self.own.network or beacon.public_key == self.own.public_key:
             return []
         if not is_tagged(event.data, self._mesh_keys()):
             self.counters.untagged += 1
@@ -202,7 +211,7 @@ class BeaconMachine:
         self._spoke_at = now
         base_s = self._pauses.pop(0) if self._pauses else ANNOUNCE_EVERY_S
         self._due = now + base_s * (0.9 + 0.2 * self._rng.random())
-        return [Announce(encode(self._own, self._mesh_keys()[0]))]
+        return [Announce(encode(self.own, self._mesh_keys()[0]))]
 
     def next_timer(self) -> float | None:
         """See `Machine.next_timer`."""
