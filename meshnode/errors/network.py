@@ -98,7 +98,7 @@ class Revoked(NotAMember):
 class OneWay(MeshnodeError):
     """Of two nodes only one can connect to the other. A firewall or a NAT lets nobody in."""
 
-    code = "MN-112"
+    code = "MN-119"
     exit_status = 21
 
 

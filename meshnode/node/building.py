@@ -45,7 +45,7 @@ from meshnode.node.memory import recall
 from meshnode.node.node import Node, Parts
 from meshnode.node.pretence import Pretence
 from meshnode.node.publishing import PublisherKeys, Publishing
-from meshnode.node.reach_building import ReachParts, build_discovery, build_reach
+from meshnode.node.reach_building import build_discovery, build_reach, reach_parts
 from meshnode.node.requests import Requests
 from meshnode.node.spreading import Spreading
 from meshnode.node.unfit import Unfit
@@ -247,21 +247,8 @@ class Building:
         )
 
     def _reach(self, nursery: trio.Nursery) -> None:
-        parts = ReachParts(
-            identity=self.identity,
-            mesh=self.mesh,
-            own=self.contact,
-            config=self.config.mesh,
-            pool=self.pool,
-            listener=self.listener,
-            tokens=self.tokens,
-            datagrams=self.datagrams,
-            membership=self.membership,
-            directory=self.directory,
-            nursery=nursery,
-        )
+        parts = reach_parts(self, nursery)
         self.reach = build_reach(parts)
-
         self.discovery = build_discovery(parts)
 
     def _placing(self) -> None:

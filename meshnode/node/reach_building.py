@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -31,6 +32,9 @@ from meshnode.node.tunnel import Tunnel
 from meshnode.reach.beacon import Beacon, BeaconMachine
 from meshnode.wire.messages import Received, Reply, Request
 
+if TYPE_CHECKING:
+    from meshnode.node.building import Building
+
 _log = logging.getLogger(__name__)
 WOKEN_MAX = 4
 """Silent contacts that are connected to at once."""
@@ -51,6 +55,26 @@ class ReachParts:
     membership: Membership
     directory: Directory
     nursery: trio.Nursery
+    mesh_keys: Callable[[], Sequence[bytes]]
+    """Those in force, the one to speak under first."""
+
+
+def reach_parts(node: "Building", nursery: trio.Nursery) -> ReachParts:
+    """Return what reach needs of a node that is being built."""
+    return ReachParts(
+        identity=node.identity,
+        mesh=node.mesh,
+        own=node.contact,
+        config=node.config.mesh,
+        pool=node.pool,
+        listener=node.listener,
+        tokens=node.tokens,
+        datagrams=node.datagrams,
+        membership=node.membership,
+        directory=node.directory,
+        nursery=nursery,
+        mesh_keys=node.book.ring.accepted_keys,
+    )
 
 
 def build_reach(parts: ReachParts) -> Reach:
@@ -130,7 +154,7 @@ def build_discovery(parts: ReachParts) -> Discovery | None:
     )
     machine = BeaconMachine(
         own,
-        mesh_keys=lambda: (parts.mesh.mesh_key,),
+        mesh_keys=parts.mesh_keys,
         rng=Random(int.from_bytes(random_bytes(8), "big")),
         now=trio.current_time(),
     )

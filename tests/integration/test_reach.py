@@ -124,7 +124,7 @@ async def test_a_node_that_cannot_be_connected_to_connects_back(
         await until(lambda: sees(a, b), timeout_s=60)
         found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
         assert found["handshake"]["text"].startswith("b answers, called back")
-        assert (found["tcp there"]["code"], found["tcp there"]["level"]) == ("MN-112", "failure")
+        assert (found["tcp there"]["code"], found["tcp there"]["level"]) == ("MN-119", "failure")
         assert "b can reach us, we cannot reach b" in found["tcp there"]["text"]
         assert found["tcp back"]["level"] == "ok"
         assert (found["udp"]["code"], found["udp"]["level"]) == ("MN-121", "warning")

@@ -113,5 +113,5 @@ def test_a_node_behind_a_firewall_is_called_back() -> None:
     with divided(*sites) as field:
         field.see_each_other()
         found = field.diagnosis(field.a, "b")
-        assert found["tcp there"]["code"] == "MN-112"
+        assert found["tcp there"]["code"] == "MN-119"
         assert found["tcp back"]["level"] == "ok"

@@ -23,7 +23,7 @@ BAD = GOOD | {
     "area": "tcp there",
     "level": "failure",
     "text": "nas can reach us, we cannot reach nas (tcp 10.0.0.2:6174)",
-    "code": "MN-112",
+    "code": "MN-119",
     "because": ["no answer within 3 s", "meanwhile: called back"],
     "likely": "a firewall on nas",
     "try": "on nas: ufw allow 6174",
@@ -33,7 +33,7 @@ BAD = GOOD | {
 def test_a_finding_has_its_code_what_was_seen_a_guess_and_what_to_try() -> None:
     shown = list(lines(BAD))
     assert shown[0].startswith("tcp there ✗ nas can reach us")
-    assert shown[0].endswith("  MN-112")
+    assert shown[0].endswith("  MN-119")
     assert [line.split()[0] for line in shown[1:]] == ["because", "meanwhile:", "likely", "try"]
     assert list(lines(GOOD)) == ["udp       ✓ there and back in 0.4 ms"]
 
@@ -62,7 +62,7 @@ def test_the_status_says_how_bad_it_is(
     with serving(tmp_path, terminal.node):
         assert main(["--home", str(tmp_path), "doctor", "--peer", "nas"]) == status
         assert terminal.node.asked == [{"doctor": "nas"}]
-        assert "MN-112" in capsys.readouterr().out
+        assert "MN-119" in capsys.readouterr().out
         assert main(["--home", str(tmp_path), "doctor", "--quiet"]) == status
         assert "there and back" not in capsys.readouterr().out
 

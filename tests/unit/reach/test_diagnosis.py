@@ -39,8 +39,8 @@ def test_a_good_way_has_no_complaint() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"there": "timed out", "path": "called back"}, ["MN-112"]),
-        ({"back": "timed out"}, ["MN-112"]),
+        ({"there": "timed out", "path": "called back"}, ["MN-119"]),
+        ({"back": "timed out"}, ["MN-119"]),
         ({"there": "timed out", "back": "timed out", "path": "relayed"}, ["MN-120", "MN-120"]),
         ({"back_known": False, "there": "timed out", "path": "relayed"}, ["MN-120", "MN-120"]),
         ({"udp_ms": None, "udp_full_ms": None}, ["MN-121"]),
