@@ -326,9 +326,12 @@ async def secure(
     channel: ChannelKeys,
     settings: NetSettings,
     *,
-    psk: bytes,
+    psk: bytes | None = None,
 ) -> Connection:
-    """Shake hands with a contact over a stream that leads to it; raises as `connect` does."""
+    """Shake hands with a contact over a stream that leads to it; raises as `connect` does.
+
+    Without a psk, under the channel's first offer.
+    """
     try:
         secured = await initiate(transport, channel, expect=contact.public_key, psk=psk)
         return Connection(transport, secured, settings)

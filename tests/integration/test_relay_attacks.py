@@ -195,8 +195,8 @@ async def test_a_relay_cannot_put_another_node_at_the_end(
     """The relay leads to a member of its choice, who has a good certificate but another key."""
     if not defended:
 
-        async def trusting(transport, channel, *, expect):
-            return await initiate(transport, channel, expect=None)
+        async def trusting(transport, channel, *, expect, psk):
+            return await initiate(transport, channel, expect=None, psk=psk)
 
         switch_off(monkeypatch, pool_module, "initiate", trusting)
     async with field(tmp_path) as place:
