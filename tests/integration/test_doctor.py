@@ -24,6 +24,7 @@ def test_two_nodes_that_reach_each_other_are_well_both_ways() -> None:
                 lambda: any(p["state"] == "alive" and p["load"] for p in client.peers()),
                 "a sees b",
             )
+            spare = client.invite()["invite"]
         verb = play.verb(a, "doctor", "--peer", "b")
         found = verb.result["diagnosis"]
         assert verb.exit_status == 0, found
@@ -37,6 +38,12 @@ def test_two_nodes_that_reach_each_other_are_well_both_ways() -> None:
             "b is examined and finds itself well",
             timeout_s=60,
         )
+        stranger = play.add("stranger", "start")
+        for _ in range(2):  # trying it does not use it up
+            tried = play.verb(stranger, "doctor", "--invite", spare)
+            assert tried.exit_status == 0, tried.stdout
+        wrong = play.verb(stranger, "doctor", "--invite", spare[:-1] + "x")
+        assert wrong.error["code"] == "MN-104"
         play.kill(b)
         gone = play.verb(a, "doctor", "--peer", "b", timeout_s=90)
         assert gone.exit_status == 21

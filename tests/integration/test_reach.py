@@ -29,8 +29,8 @@ pytestmark = pytest.mark.integration
 LOCAL = {"mesh.listen": "127.0.0.1:0", "api.listen": "off"}
 
 
-async def two_members(root: Path, *names: str) -> None:
-    """Make homes whose nodes are members of one mesh and remember nothing of each other."""
+async def two_members(root: Path, *names: str, forget: bool = True) -> None:
+    """Make homes whose nodes are members of one mesh, and may remember nothing of each other."""
     first, *others = (home_dir(root / name) for name in names)
     async with open_node(load(first, LOCAL), first, probe_port=False) as founder:
         for home in others:
@@ -39,7 +39,7 @@ async def two_members(root: Path, *names: str) -> None:
             identity, _ = load_identity(home.identity_key)
             admission = await join(invite, identity, name=home.data.name, timeout_s=10)
             save_admission(home, admission, expected=invite.network)
-    for home in (first, *others):
+    for home in (first, *others) if forget else ():
         home.state_file.unlink(missing_ok=True)
 
 
@@ -135,3 +135,27 @@ async def test_a_node_that_cannot_be_connected_to_connects_back(
         assert closed["code"] == "MN-120"
         with pytest.raises(PeerUnknown, match="no node is called 'nobody'"):
             await a.doctor("nobody")
+
+
+async def test_where_udp_is_blocked_members_find_each_other_over_tcp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two_members(tmp_path, "a", "b", forget=False)
+
+    async def bound(host: str, port: int, kind: int) -> socket.socket:
+        sock = await bind_socket(host, port, kind)
+        drop_incoming(sock)
+        return sock
+
+    monkeypatch.setattr("meshnode.net.datagrams.bind_socket", bound)
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for name in ("a", "b"):
+            home = home_dir(tmp_path / name)
+            config = load(home, {**LOCAL, "node.name": name})
+            nodes.append(await stack.enter_async_context(open_node(config, home)))
+        a, b = nodes
+        await until(lambda: sees(a, b) and sees(b, a), timeout_s=60)
+        found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
+        assert (found["tcp there"]["level"], found["tcp back"]["level"]) == ("ok", "ok")
+        assert found["udp"]["code"] == "MN-121"
