@@ -54,9 +54,13 @@ async def _try(address: Address, channel: InviteChannel, found: dict[Address, Tr
     try:
         with trio.move_on_after(TRY_S):
             stream = await trio.open_tcp_stream(address.host, address.port)
-            transport = SocketTransport(
-                stream.socket, unacknowledged_ms=NetSettings().unacknowledged_ms
-            )
+            try:
+                transport = SocketTransport(
+                    stream.socket, unacknowledged_ms=NetSettings().unacknowledged_ms
+                )
+            except OSError:  # it was gone before we looked
+                stream.socket.close()
+                raise
             await initiate(transport, channel, expect=None)
             found[address] = Tried(address, None)
     except (InviteForeign, NotAMember) as error:

@@ -132,7 +132,11 @@ async def arrange(
         stream = await trio.open_tcp_stream(address.host, address.port)
     except OSError as error:
         raise PeerUnreachable("", because=[f"{address}: {why(error)}"]) from error
-    transport = RelayedTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
+    try:
+        transport = RelayedTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
+    except OSError:  # it was gone before we looked
+        stream.socket.close()
+        raise
     try:
         await initiate(
             transport, ArrangedChannel(identity, network, token), expect=contact.public_key
