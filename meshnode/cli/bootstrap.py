@@ -13,10 +13,17 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     parser = verbs.add_parser(
         "bootstrap",
         description="Run a seed until it is stopped: it keeps signed, expiring records of where "
-        "nodes are. It holds no mesh secret, runs no module and reads no payload.",
+        "nodes are, and leads them to each other. It holds no mesh secret, runs no module and "
+        "reads no payload.",
     )
     parser.add_argument("--listen", metavar="HOST:PORT", help="TCP and UDP (default 0.0.0.0:6174)")
     parser.add_argument("--name", help="shown to people (default: the host's name)")
+    parser.add_argument(
+        "--relay",
+        metavar="SIZE",
+        help="pass on so many bytes a second between members that cannot connect to each other, "
+        "such as 10MB (default: none)",
+    )
     parser.add_argument("--log-format", choices=("human", "json", "journal"), default="human")
     parser.set_defaults(run=run)
 
@@ -28,7 +35,10 @@ def run(args: argparse.Namespace) -> int:
     from meshnode.telemetry.logs import setup
 
     home = home_dir(args.home)
-    config = load(home, {"mesh.listen": args.listen, "node.name": args.name})
+    config = load(
+        home,
+        {"mesh.listen": args.listen, "node.name": args.name, "mesh.relay": args.relay},
+    )
     setup(form=args.log_format, level="debug" if args.debug else config.observe.log)
 
     import trio
@@ -57,7 +67,10 @@ def say_ready(args: argparse.Namespace, facts: dict[str, Any], took_s: float) ->
         args,
         f"meshnode · seed {facts['name']} ({facts['short']}) · no modules, no mesh secrets, "
         "cannot read payloads",
-        f"  listens   udp {facts['address']}",
+        f"  listens   tcp+udp {facts['address']}",
+        "  relay     on: it passes on what it cannot read"
+        if facts["relay"]
+        else "  relay     off (enable: --relay 10MB)",
         f"  share this with nodes:   meshnode start --seed {facts['seed']}",
         f"ready in {took_s:.1f} s",
     )

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "peers": ("peers", "list the other nodes of the mesh"),
     "modules": ("modules", "list the modules known in the mesh"),
     "status": ("status", "show what the node here knows of itself"),
+    "doctor": ("doctor", "find out why a node cannot be reached, and what to do"),
     "trust": ("trust", "list or add publishers whose modules may run here; list the revoked"),
     "revoke": ("revoke", "expel a device from the mesh, everywhere"),
     "rotate": ("rotate", "replace the mesh's key without an outage"),

@@ -16,12 +16,15 @@ from meshnode.client.control import command
 from meshnode.config.home import Home
 from meshnode.config.settings import ApiSettings, Config, MeshSettings
 from meshnode.config.units import size_text
+from meshnode.errors import MeshFound
 from meshnode.gateway.access import Access
 from meshnode.gateway.control import refuse_second, serve_control
 from meshnode.gateway.server import serve_http
 from meshnode.ids import Address
+from meshnode.node.discovery import meshes_here
 from meshnode.node.node import Node
 from meshnode.node.opening import open_node
+from meshnode.node.reach_building import is_loopback_only
 
 DRAIN_S = 10.0
 PORT_TRIES = 20
@@ -53,6 +56,8 @@ async def run_node(plan: Plan) -> int:
         if not path.exists()
     )
     probe = config.mesh.listen == MeshSettings().listen
+    if plan.new_mesh is None and "mesh" in new:
+        await refuse_beside_another(config, home)
     async with (
         stop_on_signals() as stopping,
         open_node(config, home, new_mesh=plan.new_mesh, probe_port=probe) as node,
@@ -66,6 +71,21 @@ async def run_node(plan: Plan) -> int:
         await node.drain(DRAIN_S)
         doors.cancel_scope.cancel()
     return INTERRUPTED if stopping.hurried else 0
+
+
+async def refuse_beside_another(config: Config, home: Home) -> None:
+    """Raise MeshFound if a mesh is on this LAN: a second one beside it is seldom what is wanted."""
+    if not config.mesh.lan or is_loopback_only(config.mesh):
+        return
+    found = await meshes_here()
+    if found:
+        names = [f'"{b.mesh_name}" (mesh {b.network.hex()[:12]})' for b in found]
+        raise MeshFound(
+            f"found mesh {names[0]} on this LAN, and this device belongs to none",
+            because=[f"also here: {name}" for name in names[1:]],
+            try_=f"on a node of it: meshnode invite   then here: {command(home)} join mesh1-…\n"
+            f"or a mesh of your own: {command(home)} start --new-mesh NAME",
+        )
 
 
 async def _open_doors(

@@ -25,6 +25,9 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
         "--seed", action="append", metavar="KEY@HOST:PORT", help="a seed to ask for members"
     )
     parser.add_argument("--new-mesh", metavar="NAME", help="what to call the mesh of a first start")
+    parser.add_argument(
+        "--no-lan", action="store_true", help="neither announce this node on the LAN nor listen"
+    )
     parser.add_argument("--caps", metavar="auto|cpu,nn", help="claim only these capabilities")
     parser.add_argument("--api", metavar="HOST:PORT|off", help="HTTP (default 127.0.0.1:6180)")
     parser.add_argument(
@@ -112,5 +115,6 @@ def overrides(args: argparse.Namespace) -> dict[str, object]:
         "mesh.seeds": args.seed,
         "caps.use": args.caps,
         "api.listen": args.api,
+        "mesh.lan": False if args.no_lan else None,
     }
     return found | {key: value for key, value in flags.items() if value is not None}

@@ -122,6 +122,10 @@ class Client:
         """Return every module known in the mesh."""
         return list(self._connection.call("modules")[0])
 
+    def doctor(self, peer: str = "") -> dict[str, Any]:
+        """Return a diagnosis of the local node, or of it and one peer in both directions."""
+        return dict(self._connection.call("doctor", {"peer": peer}, timeout_s=120.0)[0])
+
     def publish(
         self, path: str | Path, *, weights: Sequence[Path] = (), replicas: int = REPLICAS
     ) -> dict[str, Any]:

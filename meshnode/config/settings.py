@@ -49,6 +49,25 @@ class MeshSettings:
     seeds: tuple[Contact, ...] = setting(
         "seeds", kinds.CONTACTS, (), "Seeds to ask for members, beside those learnt by joining."
     )
+    lan: bool = setting(
+        "lan",
+        kinds.FLAG,
+        True,
+        "Say on the LAN that this node is here, and listen for others (UDP 6175); not on loopback.",
+    )
+    relay_bytes_per_s: int = setting(
+        "relay",
+        kinds.size(0, GIB),
+        0,
+        "Bytes a second that this node passes on between members that cannot connect to each "
+        "other; 0: none. It sees ciphertext only.",
+    )
+    relay_circuit_bytes: int = setting(
+        "relay_circuit",
+        kinds.size(MIB, 1024 * GIB),
+        4 * GIB,
+        "Bytes after which one of the pipes it passes on is ended, and has to be opened again.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,3 +93,67 @@ class Revoked(NotAMember):
 
     code = "MN-112"
     http_status = 403
+
+
+class OneWay(MeshnodeError):
+    """Of two nodes only one can connect to the other. A firewall or a NAT lets nobody in."""
+
+    code = "MN-119"
+    exit_status = 21
+
+
+class NotReachable(MeshnodeError):
+    """Other nodes cannot connect to a node. They reach it by being called back, or by a relay."""
+
+    code = "MN-120"
+    exit_status = 21
+
+
+class UdpBlocked(MeshnodeError):
+    """Datagrams do not get through between two nodes. They travel over a connection instead."""
+
+    code = "MN-121"
+    exit_status = 20
+
+
+class SmallPackets(MeshnodeError):
+    """Full datagrams are lost between two nodes, small ones are not: an MTU is too small."""
+
+    code = "MN-122"
+    exit_status = 20
+
+
+class ClockApart(MeshnodeError):
+    """The clocks of two nodes differ. Certificates and expiry depend on them."""
+
+    code = "MN-123"
+    exit_status = 20
+
+
+class VersionsApart(MeshnodeError):
+    """Two nodes run different versions of meshnode."""
+
+    code = "MN-124"
+    exit_status = 20
+
+
+class PeerUnknown(MeshnodeError):
+    """No member has this name, or this beginning of an id; or more than one has."""
+
+    code = "MN-125"
+    exit_status = 4
+    http_status = 404
+
+
+class SeedUnreachable(MeshnodeError):
+    """A seed does not answer. Nodes that are far apart cannot be led to each other by it."""
+
+    code = "MN-126"
+    exit_status = 20
+
+
+class MeshFound(MeshnodeError):
+    """A mesh is on this LAN already. Join it, or say that you want one of your own."""
+
+    code = "MN-127"
+    exit_status = 8

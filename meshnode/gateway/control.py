@@ -170,10 +170,8 @@ class ControlDoor:
         match op:
             case "predict":
                 return await self._predict(args, body)
-            case "status":
-                result: Any = node.status()
-            case "peers":
-                result = node.peers()
+            case "status" | "peers":
+                result: Any = node.status() if op == "status" else node.peers()
             case "modules":
                 result = await node.modules()
             case "describe":
@@ -189,6 +187,8 @@ class ControlDoor:
                     _count(args, "ttl_s", 1, YEAR_S),
                     _text(args, "role"),
                 )
+            case "doctor":
+                result = await node.doctor(_text(args, "peer"))
             case "trust" | "revoke" | "revocations" | "rotate":
                 result = await self._membership(op, args)
             case _:

@@ -119,6 +119,10 @@ class NodeFacade(Protocol):
         """Return every module known in the mesh."""
         ...
 
+    async def doctor(self, peer: str, /) -> Facts:
+        """Return a diagnosis of the node, or of it and the peer of this name."""
+        ...
+
     async def publish(self, data: bytes, weights: list[bytes], replicas: int) -> Facts:
         """Publish a signed module and the weights it names."""
         ...

@@ -42,6 +42,8 @@ class Standing:
     """The membership of a peer that knows only a retired key: it may ask for the present ones."""
     line: tuple[PublicKey, ...] = ()
     """The keys that its membership comes from, its own last."""
+    token: bytes | None = None
+    """The token of a connection that was arranged; it carries no calls. See `tokens`."""
 
 
 class MeshKeys(Protocol):

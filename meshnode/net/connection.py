@@ -70,6 +70,8 @@ class Peer:
     """The membership of a peer whose mesh key is retired: it may only ask for the present ones."""
     line: tuple[PublicKey, ...] = ()
     """The keys that its membership comes from, its own last."""
+    relayed: bool = False
+    """A relay is in between, and `address` is the relay's."""
 
 
 Handler = Callable[[Peer, Request], Awaitable[Reply]]
@@ -92,6 +94,7 @@ class Connection:
             address=transport.address,
             lagging=secured.standing.lagging,
             line=secured.standing.line,
+            relayed=transport.relayed,
         )
         self.initiator = secured.initiator
         self.opened_at = trio.current_time()

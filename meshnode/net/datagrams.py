@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from meshnode.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from meshnode.errors import ProtocolError, RemoteProtocolError
 from meshnode.identity.keys import Identity
 from meshnode.identity.ring_sealing import RingSealer, SealingKeys
 from meshnode.identity.sealing import (
@@ -36,8 +36,8 @@ from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
 from meshnode.net.silence import Silence
 from meshnode.net.transport import allow_fragments
-from meshnode.net.trimming import answer_bytes, is_answer, is_question, shorter
-from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
+from meshnode.net.trimming import answer_bytes, encoded, is_answer, is_question, shorter
+from meshnode.wire.codec import Envelope, decode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 from meshnode.wire.messages import Datagram, Received, Send
 
@@ -124,6 +124,10 @@ class DatagramSocket:
         self.expelled: Container[PublicKey] = frozenset()
         """Who is neither heard nor spoken to, though it may hold a key of the mesh."""
         self.stats = DatagramStats()
+        self.detour: Callable[[Contact, bytes], bool] = lambda *_: False
+        """Takes a packet that should not go by UDP (alone); see `node/tunnel.py`."""
+        self.on_heard: Callable[[Received], None] = lambda _: None
+        """Called for each datagram that came in by UDP and is authentic."""
 
     async def bind(self, host: str, port: int) -> int:
         """Bind, and return the port. Raises PortTaken or ConfigError, as `Listener.bind`."""
@@ -193,9 +197,24 @@ class DatagramSocket:
             self._send(send, network, address)
 
     def _send(self, send: Send, network: NetworkId | None, address: Address) -> None:
-        sock = self._socket
         packet = self._sealed(send, network, address)
-        if packet is None or sock is None:
+        if packet is None:
+            return
+        if send.recipient.public_key not in self.seeds and self.detour(send.recipient, packet):
+            return
+        self._put(packet, address)
+
+    def send_by_udp(self, send: Send, *, full: bool) -> None:
+        """Send to an IP literal by UDP whatever `detour` says, padded to its full size if asked."""
+        address = send.recipient.address
+        if is_literal(address.host):
+            packet = self._sealed(send, None, address, full=full)
+            if packet is not None:
+                self._put(packet, address)
+
+    def _put(self, packet: bytes, address: Address) -> None:
+        sock = self._socket
+        if sock is None:
             return
         try:
             sock.sendto(packet, to_sockaddr(address, sock.family))
@@ -207,7 +226,9 @@ class DatagramSocket:
         except (OSError, OverflowError):
             self.stats.failed += 1
 
-    def _sealed(self, send: Send, network: NetworkId | None, address: Address) -> bytes | None:
+    def _sealed(
+        self, send: Send, network: NetworkId | None, address: Address, *, full: bool = False
+    ) -> bytes | None:
         """Return the packet, or None if it must not or cannot be sent."""
         now = trio.current_time()
         recipient, message = send.recipient, send.message
@@ -217,7 +238,7 @@ class DatagramSocket:
         if answer_max is not None:
             plaintext_max = min(plaintext_max, answer_max - OVERHEAD_BYTES)
         sealer, inside = self._seal_for(recipient.public_key, network)
-        pad = not returned and is_question(message)
+        pad = full or (not returned and is_question(message))
         if pad and not self._first_requests.allows(address.host, now):
             self.stats.unproved += 1
             return None
@@ -262,13 +283,13 @@ class DatagramSocket:
         while message is not None:
             if message is not envelope.message:
                 tried = replace(envelope, message=message)
-            data = _encoded(tried, bytes_max, pad_to)
+            data = encoded(tried, bytes_max, pad_to)
             if data is not None:
                 self.stats.trimmed += message is not envelope.message
                 return data
             message = shorter(message)
         # An answer as short as its question has no room for the cookie it gives back.
-        return _encoded(replace(tried, returned=b""), bytes_max, 0)
+        return encoded(replace(tried, returned=b""), bytes_max, 0)
 
     # ------------------------------------------------------------------ receiving
 
@@ -289,9 +310,16 @@ class DatagramSocket:
             if not self.stats.delivered:
                 self.silence.heard()
             self.stats.delivered += 1
+            self.on_heard(opened[1])
             deliver(*opened)
             if self._socket is None:
                 return
+
+    def open_carried(self, packet: bytes, claimed: Contact) -> Received | None:
+        """Open a packet that came over a connection, as if by UDP from where its sender says."""
+        address = claimed.address
+        opened = self._open(packet, (address.host, address.port), trio.current_time())
+        return None if opened is None else opened[1]
 
     def _open(
         self, packet: bytes, sockaddr: Sockaddr, now: float
@@ -363,11 +391,3 @@ class DatagramSocket:
         if self._mesh_sealer is None:
             return network != b""
         return network == (b"" if sealer is self._mesh_sealer else self._network)
-
-
-def _encoded(envelope: Envelope, bytes_max: int, pad_to: int) -> bytes | None:
-    try:
-        data = encode_datagram(envelope, pad_to=pad_to)
-    except LocalProtocolError:
-        return None
-    return data if len(data) <= bytes_max else None

@@ -19,7 +19,8 @@ from meshnode.net.entrance import Entrance, HalfOpen
 from meshnode.net.handshaking import Secured, respond
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
-from meshnode.net.transport import SocketTransport
+from meshnode.net.tokens import TokenChannel, Tokens
+from meshnode.net.transport import SocketTransport, Transport
 
 _log = logging.getLogger(__name__)
 BACKLOG = 128
@@ -53,9 +54,14 @@ class Listener:
         handler: Handler,
         *,
         pool: ConnectionPool | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
-        """With a pool, members' connections serve for own calls too, and `handler` for its own."""
-        self._channel = channel
+        """With a pool, members' connections serve for own calls too, and `handler` for its own.
+
+        With `tokens`, connections that come with one are given to who made it.
+        """
+        self._channel = channel if tokens is None else TokenChannel(channel, tokens)
+        self._tokens = tokens
         self._settings = settings
         self._handler = handler
         self._pool = pool
@@ -108,6 +114,10 @@ class Listener:
         except OSError:  # it was gone before we looked
             sock.close()
             return
+        await self.serve(transport)
+
+    async def serve(self, transport: Transport) -> None:
+        """Shake hands with whoever opened a stream to us, and carry the connection to its end."""
         scope = trio.CancelScope()
         entry = self._enter(transport.address.host, scope)
         if entry is None:
@@ -132,8 +142,22 @@ class Listener:
             if secured is None:
                 self.stats.silent += 1
                 transport.close()
-        if secured is not None:
+        if secured is None:
+            return
+        if secured.standing.token is not None:
+            await self._hand_over(transport, secured.standing.token)
+        else:
             await self._carry(Connection(transport, secured, self._settings), secured)
+
+    async def _hand_over(self, transport: Transport, token: bytes) -> None:
+        take = self._tokens.take(token) if self._tokens is not None else None
+        self._established += 1
+        try:
+            if take is not None:
+                await take(transport)
+        finally:
+            self._established -= 1
+            transport.close()
 
     async def _carry(self, connection: Connection, secured: Secured) -> None:
         if secured.refusal:

@@ -1,36 +1,53 @@
 """At most one connection to each peer, opened when first needed, usable from both ends.
 
 Callers of one peer share one attempt to connect, and one connection. A call is made again by
-itself only when it surely was not carried out; anything else is the caller's decision.
+itself only when it surely was not carried out; anything else is the caller's decision. Which ways
+to a peer there are, and in which order, is told by `Detours`; without them there is its address.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
-from meshnode.errors import (
-    DeadlineExceeded,
-    InviteForeign,
-    NotAMember,
-    PeerUnreachable,
-    RemoteProtocolError,
-)
+from meshnode.errors import DeadlineExceeded, NotAMember, PeerUnreachable, RemoteProtocolError
 from meshnode.ids import Contact, NodeId, PublicKey, short
-from meshnode.net.addresses import why
 from meshnode.net.channel import ChannelKeys
 from meshnode.net.connection import Connection, Handler, NotCarriedOut, Peer
+from meshnode.net.dialing import race
 from meshnode.net.failures import error_of
 from meshnode.net.handshaking import initiate
 from meshnode.net.settings import NetSettings
-from meshnode.net.transport import SocketTransport
+from meshnode.net.transport import SocketTransport, Transport
 from meshnode.net.watch import Watch
+from meshnode.reach.steps import Step, Way
 from meshnode.wire.messages import Failure, Reply, Request
 
 TRIES_MAX = 3
 """Connections that were retired under a call; more than one in a row is a broken peer."""
 SIMULTANEOUS_S = 1.0
 """Two connections of one pair that are this close were opened by both sides at once."""
+
+
+class Detours(Protocol):
+    """The ways to a node beyond the address it is known by."""
+
+    def steps(self, contact: Contact) -> Sequence[Step]:
+        """Return the ways to try."""
+        ...
+
+    async def call_back(self, contact: Contact) -> None:
+        """Have it asked to connect to us; returns when it was asked. Raises PeerUnreachable."""
+        ...
+
+    async def circuit(self, contact: Contact) -> Transport:
+        """Return a pipe to it through a relay, or raise PeerUnreachable."""
+        ...
+
+    def worked(self, contact: Contact, step: Step) -> None:
+        """This way led to a connection."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -51,12 +68,17 @@ class ConnectionPool:
         self._settings = settings
         self._nursery = nursery
         self._handler: Handler = _takes_no_calls
+        self._detours: Detours | None = None
         self._connections: dict[NodeId, Connection] = {}
         self._watch = Watch()
         nursery.start_soon(self._watch.run)
         self._running: set[Connection] = set()
         self._revoked: Container[PublicKey] = frozenset()
-        self._attempts: dict[Contact, _Attempt] = {}
+        self._attempts: dict[tuple[Contact, bool], _Attempt] = {}
+        self._wanted: dict[NodeId, trio.Event] = {}
+        """Set when a peer that was asked to connect to us has done so."""
+        self.on_change: Callable[[Peer, bool], None] = _no_one_listens
+        """Called with True when a connection is entered, False when a peer's last one is gone."""
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -64,6 +86,41 @@ class ConnectionPool:
     def answer_with(self, handler: Handler) -> None:
         """Set who answers calls that peers make on connections this pool opened."""
         self._handler = handler
+
+    def reach_by(self, detours: Detours) -> None:
+        """Set who knows more ways to a node than its address."""
+        self._detours = detours
+
+    def connection_with(self, node_id: NodeId) -> Connection | None:
+        """Return the connection to a node if there is one that takes calls; opens none."""
+        connection = self._connections.get(node_id)
+        return connection if connection is not None and connection.usable else None
+
+    def peers(self) -> list[Peer]:
+        """Return whom there is a usable connection with."""
+        return [c.peer for c in self._connections.values() if c.usable]
+
+    async def connect(self, contact: Contact, *, timeout_s: float | None = None) -> Connection:
+        """Return the connection to a peer, opening one if need be; raises as `call` does."""
+        allowed = self._settings.call_timeout_s if timeout_s is None else timeout_s
+        return self.connection_with(contact.node_id) or await self._connect(
+            contact, trio.current_time() + allowed
+        )
+
+    async def connect_anew(self, contact: Contact) -> Connection:
+        """Connect to this very address, though there is a connection: the peer has none."""
+        deadline = trio.current_time() + self._settings.call_timeout_s
+        return await self._connect(contact, deadline, anew=True)
+
+    async def call_over(self, node_id: NodeId, request: Request, *, timeout_s: float) -> Reply:
+        """Call a peer over the connection there is; raises PeerUnreachable if there is none."""
+        connection = self.connection_with(node_id)
+        if connection is None:
+            raise PeerUnreachable(f"{short(node_id)} is not connected")
+        reply = await connection.call(request, deadline=trio.current_time() + timeout_s)
+        if isinstance(reply, Failure):
+            raise error_of(reply)
+        return reply
 
     async def call(
         self, contact: Contact, request: Request, *, timeout_s: float | None = None
@@ -120,11 +177,13 @@ class ConnectionPool:
 
     # ------------------------------------------------------------------ connecting
 
-    async def _connect(self, contact: Contact, deadline: float) -> Connection:
-        attempt = self._attempts.get(contact)
+    async def _connect(
+        self, contact: Contact, deadline: float, *, anew: bool = False
+    ) -> Connection:
+        attempt = self._attempts.get((contact, anew))
         if attempt is None:
-            attempt = self._attempts[contact] = _Attempt()
-            self._nursery.start_soon(self._open, contact, attempt)
+            attempt = self._attempts[contact, anew] = _Attempt()
+            self._nursery.start_soon(self._open, contact, anew, attempt)
         with trio.CancelScope(deadline=deadline) as scope:
             await attempt.done.wait()
         if scope.cancelled_caught:
@@ -133,35 +192,69 @@ class ConnectionPool:
             raise PeerUnreachable(attempt.message, because=attempt.because)
         return attempt.connection
 
-    async def _open(self, contact: Contact, attempt: _Attempt) -> None:
+    async def _open(self, contact: Contact, anew: bool, attempt: _Attempt) -> None:
         """Connect, tell those who wait, then carry the connection until it ends."""
         connection: Connection | None = None
         attempt.message = f"cannot reach {_name(contact)}"
         attempt.because = ("this node is stopping",)
+        own = True
         try:
-            with trio.move_on_after(self._settings.connect_timeout_s) as scope:
-                connection = await connect(contact, self._channel, self._settings)
-            if scope.cancelled_caught:
-                seconds = f"{self._settings.connect_timeout_s:g} s"
-                attempt.because = (f"{contact.address}: no answer within {seconds}",)
+            connection, step = await race(
+                self._steps(contact, anew=anew),
+                lambda step: self._try(contact, step),
+                each_s=self._settings.connect_timeout_s,
+            )
+            own = step.way is not Way.CALL_BACK
+            if self._detours is not None and not anew:
+                self._detours.worked(contact, step)
         except PeerUnreachable as error:
-            attempt.message, attempt.because = error.message, error.because
-        except (NotAMember, InviteForeign) as error:
-            attempt.because = (f"it is not accepted here: {error.message}",)
-        except RemoteProtocolError as error:
-            attempt.because = (f"{contact.address}: {error.message}",)
-        except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-            attempt.because = (f"{contact.address}: {why(error)}",)
+            attempt.message = error.message or attempt.message
+            attempt.because = error.because
         finally:
-            del self._attempts[contact]
+            del self._attempts[contact, anew]
             if connection is not None:
-                kept = self._keep(connection)
+                kept = not own or self._keep(connection)
                 attempt.connection = connection if kept else self._connections[contact.node_id]
             attempt.done.set()
-        if connection is not None:
+        if connection is not None and own:
             if attempt.connection is not connection:
                 connection.retire()
             await self._run(connection, self._handler)
+
+    def _steps(self, contact: Contact, *, anew: bool) -> Sequence[Step]:
+        if self._detours is None or anew:
+            return (Step(Way.DIRECT, contact.address, 0.0),)
+        return self._detours.steps(contact)
+
+    async def _try(self, contact: Contact, step: Step) -> Connection:
+        """Open a connection one way."""
+        if step.way is Way.DIRECT:
+            where = Contact(contact.public_key, step.address or contact.address)
+            return await connect(where, self._channel, self._settings)
+        assert self._detours is not None, "a detour comes from them"
+        if step.way is Way.CIRCUIT:
+            return await self._through_a_relay(contact, self._detours)
+        node_id = contact.node_id
+        arrived = self._wanted.setdefault(node_id, trio.Event())
+        try:
+            await self._detours.call_back(contact)
+            await arrived.wait()
+            return self._connections[node_id]
+        finally:
+            if self._wanted.get(node_id) is arrived:
+                del self._wanted[node_id]
+
+    async def _through_a_relay(self, contact: Contact, detours: Detours) -> Connection:
+        """Shake hands at the end of a circuit; a circuit for each key, as in `connect`."""
+        *first, last = self._channel.offers()
+        for psk in first:
+            try:
+                pipe = await detours.circuit(contact)
+                return await secure(pipe, contact, self._channel, self._settings, psk=psk)
+            except (RemoteProtocolError, trio.BrokenResourceError):
+                continue
+        pipe = await detours.circuit(contact)
+        return await secure(pipe, contact, self._channel, self._settings, psk=last)
 
     async def _run(self, connection: Connection, handler: Handler) -> None:
         self._running.add(connection)
@@ -173,6 +266,7 @@ class ConnectionPool:
             self._running.discard(connection)
             if self._connections.get(connection.peer.node_id) is connection:
                 del self._connections[connection.peer.node_id]
+                self.on_change(connection.peer, False)
 
     def _keep(self, new: Connection) -> bool:
         """Enter a connection; if there is one already, decide which of the two stays.
@@ -190,6 +284,9 @@ class ConnectionPool:
                     return False
             old.retire()
         self._connections[new.peer.node_id] = new
+        if new.peer.node_id in self._wanted and not new.initiator:
+            self._wanted.pop(new.peer.node_id).set()
+        self.on_change(new.peer, True)
         return True
 
 
@@ -220,6 +317,21 @@ async def connect_under(
     except OSError:  # it was gone before we looked
         stream.socket.close()
         raise
+    return await secure(transport, contact, channel, settings, psk=psk)
+
+
+async def secure(
+    transport: Transport,
+    contact: Contact,
+    channel: ChannelKeys,
+    settings: NetSettings,
+    *,
+    psk: bytes | None = None,
+) -> Connection:
+    """Shake hands with a contact over a stream that leads to it; raises as `connect` does.
+
+    Without a psk, under the channel's first offer.
+    """
     try:
         secured = await initiate(transport, channel, expect=contact.public_key, psk=psk)
         return Connection(transport, secured, settings)
@@ -230,6 +342,10 @@ async def connect_under(
 
 async def _takes_no_calls(peer: Peer, request: Request) -> Reply:
     raise NotAMember("this node takes no calls")
+
+
+def _no_one_listens(peer: Peer, here: bool, /) -> None:
+    return
 
 
 def _name(contact: Contact) -> str:

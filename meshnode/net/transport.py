@@ -28,6 +28,8 @@ class Transport(Protocol):
 
     address: Address
     """Of the other end."""
+    relayed: bool
+    """The other end is a relay, which passes the bytes on."""
 
     async def send_all(self, data: Buffer) -> None:
         """Send every byte. If it is cancelled, part may have been sent: close."""
@@ -56,6 +58,8 @@ class Transport(Protocol):
 
 class SocketTransport:
     """A connected TCP socket, drained without a system call in vain."""
+
+    relayed = False
 
     def __init__(self, sock: trio.socket.SocketType, *, unacknowledged_ms: int) -> None:
         peer: Sockaddr = sock.getpeername()  # first: it fails if the peer is gone
@@ -98,6 +102,8 @@ class SocketTransport:
 
 class StreamTransport:
     """Any trio stream, e.g. one of `trio.testing.memory_stream_pair`."""
+
+    relayed = False
 
     def __init__(self, stream: trio.abc.Stream, address: Address) -> None:
         self._stream = stream

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from meshnode.errors import LocalProtocolError
+from meshnode.wire.codec import Envelope, encode_datagram
 from meshnode.wire.limits import MESSAGE_BYTES_MAX
 from meshnode.wire.messages import (
     Ack,
@@ -60,3 +62,12 @@ def shorter(message: Datagram) -> Datagram | None:
     if isinstance(message, FoundRecords) and message.records:
         return replace(message, records=message.records[:-1], more=True)
     return None
+
+
+def encoded(envelope: Envelope, bytes_max: int, pad_to: int) -> bytes | None:
+    """Return a datagram's plaintext, or None if it is longer than `bytes_max`."""
+    try:
+        data = encode_datagram(envelope, pad_to=pad_to)
+    except LocalProtocolError:
+        return None
+    return data if len(data) <= bytes_max else None

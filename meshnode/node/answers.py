@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from meshnode.errors import NotAMember, RemoteProtocolError
+from meshnode.errors import NotAMember
 from meshnode.ids import Contact
 from meshnode.net.connection import Peer
 from meshnode.node.admission import Admissions
@@ -17,12 +17,14 @@ from meshnode.wire.messages import (
     Holding,
     Join,
     ListModules,
+    ModuleRequest,
     Predict,
     Reconcile,
     Reconciled,
     Reply,
     Request,
 )
+from meshnode.wire.reach import ReachRequest
 
 
 class Answers:
@@ -37,6 +39,7 @@ class Answers:
         members: Callable[[], tuple[Contact, ...]],
         hold: Callable[[Hold], Awaitable[Holding]],
         reconcile: Callable[[Peer, Reconcile], Reconciled],
+        reach: Callable[[Peer, ReachRequest], Awaitable[Reply]],
     ) -> None:
         self._local = local
         self._library = library
@@ -44,6 +47,7 @@ class Answers:
         self._members = members
         self._hold = hold
         self._reconcile = reconcile
+        self._reach = reach
 
     async def answer(self, peer: Peer, request: Request) -> Reply:
         """Answer one call from an authenticated peer, or raise MeshnodeError."""
@@ -53,9 +57,11 @@ class Answers:
             return self._reconcile(peer, request)
         if peer.certificate is None:
             raise NotAMember("only a member may ask this")
+        if isinstance(request, ReachRequest):
+            return await self._reach(peer, request)
         return await self._answer_member(request)
 
-    async def _answer_member(self, request: Request) -> Reply:
+    async def _answer_member(self, request: ModuleRequest) -> Reply:
         match request:
             case Predict():
                 return await self._local.serve(request)
@@ -71,6 +77,3 @@ class Answers:
                 return await self._hold(request)
             case ListModules():
                 return self._library.catalog()
-            case Join() | Reconcile():
-                pass  # answered before, as they need no membership
-        raise RemoteProtocolError("not a request")

@@ -10,7 +10,6 @@ from hashlib import blake2b
 
 import trio
 
-from meshnode.batching.settings import BatchingSettings
 from meshnode.config.home import Home
 from meshnode.config.settings import Config
 from meshnode.dht.machine import DhtMachine
@@ -32,6 +31,7 @@ from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.listener import Listener, bind_both
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
+from meshnode.net.tokens import Tokens
 from meshnode.node.announcing import Announcing
 from meshnode.node.answers import Answers
 from meshnode.node.catalog import Catalog
@@ -39,16 +39,16 @@ from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.fetching import Fetching
 from meshnode.node.keyring_parts import Upkeep, admitting
-from meshnode.node.lanes import Lanes, LanesBudget
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
 from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.memory import recall, recall_names, remember_names
 from meshnode.node.node import Node, Parts
-from meshnode.node.pretence import Pretence
 from meshnode.node.publishing import PublisherKeys, Publishing
+from meshnode.node.reach_building import build_discovery, build_reach, reach_parts
 from meshnode.node.requests import Requests
+from meshnode.node.runtime_building import build_lanes, build_runtime
 from meshnode.node.spreading import Spreading
 from meshnode.node.unfit import Unfit
 from meshnode.node.view import View
@@ -62,8 +62,7 @@ from meshnode.runtime.providers import (
     survey,
     with_interfaces,
 )
-from meshnode.runtime.runtime import Runtime, calibrate
-from meshnode.runtime.settings import RuntimeSettings
+from meshnode.runtime.runtime import calibrate
 from meshnode.storage.blobs import BlobStore
 from meshnode.storage.state import read_secret
 from meshnode.wire.limits import CONTACTS_PER_REPLY_MAX
@@ -95,6 +94,7 @@ class Building:
         self._machines(await self._look_at_the_machine())
         await self._modules()
         self._running(nursery)
+        self._reach(nursery)
         self._placing()
         self._publishing()
         await self.library.open()
@@ -130,7 +130,8 @@ class Building:
         )
         self.datagrams.seeds.update(seed.public_key for seed in self.mesh.seeds)
         self.pool = ConnectionPool(channel, net, nursery)
-        self.listener = Listener(channel, net, self._answer, pool=self.pool)
+        self.tokens = Tokens()
+        self.listener = Listener(channel, net, self._answer, pool=self.pool, tokens=self.tokens)
         port = await self._bind(probe_port=probe_port)
         self.contact = Contact(self.identity.public_key, self._own_address(port))
 
@@ -221,38 +222,19 @@ class Building:
         )
 
     def _running(self, nursery: trio.Nursery) -> None:
-        config, policy = self.config, self.config.policy
-        self.runtime = Runtime(
-            RuntimeSettings(
-                memory_bytes_max=policy.max_memory_bytes,
-                run_ms_max=policy.max_run_ms,
-                output_bytes_max=policy.max_output_bytes,
-                caps_allowed=policy.caps,
-                binding=config.runtime.binding,
-            ),
-            cache_dir=self.home.aot_cache,
+        self.runtime = build_runtime(
+            self.config,
+            aot_cache=self.home.aot_cache,
             mac_key=self._secret(b"aot"),
             caps=self.caps,
         )
-        self.lanes = Lanes(
+        self.lanes = build_lanes(
+            self.config,
             self.library,
             self.runtime,
             self.meter,
             nursery=nursery,
-            settings=BatchingSettings(
-                batch_max=config.batch.max,
-                window_ms_max=float(config.batch.window_ms),
-                queue_max=config.batch.queue,
-            ),
-            budget=LanesBudget(
-                instances_max=config.budget.instances,
-                memory_bytes_max=config.budget.memory_bytes,
-                idle_s_max=config.budget.idle_ms / 1000,
-            ),
             unfit=self.unfit,
-            pretence=Pretence(
-                slowdown=config.simulate.slowdown, run_s=config.simulate.run_ms / 1000
-            ),
         )
         self.load = LoadReporter(
             self.meter,
@@ -260,6 +242,11 @@ class Building:
             warm=lambda: self.lanes.warm,
             draining=self.stopping.is_set,
         )
+
+    def _reach(self, nursery: trio.Nursery) -> None:
+        parts = reach_parts(self, nursery)
+        self.reach = build_reach(parts)
+        self.discovery = build_discovery(parts)
 
     def _placing(self) -> None:
         self.view = View(
@@ -313,6 +300,7 @@ class Building:
             members=self._members_for_a_joiner,
             hold=self.publishing.hold,
             reconcile=self.upkeep.reconciling.answer,
+            reach=self.reach.answer,
         )
 
     # ------------------------------------------------------------------ what parts tell each other
@@ -334,6 +322,8 @@ class Building:
         self.mesh_changed.set()
         self.view.forget_fields()
         self.directory.heard_of(member.contact, alive=member.state is MemberState.ALIVE)
+        if member.state is MemberState.SUSPECT:
+            self.reach.tunnel.doubt(member.contact)
         if member.state is MemberState.ALIVE:
             self.upkeep.reconciling.met(member.contact)
         else:
@@ -385,6 +375,8 @@ class Building:
                 admissions=self.admissions,
                 upkeep=self.upkeep,
                 log=self.log,
+                reach=self.reach,
+                discovery=self.discovery,
                 started_at=self.started_at,
                 stopping=self.stopping,
                 accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),

@@ -11,7 +11,7 @@ from meshnode.caps import Caps
 from meshnode.config.settings import Config
 from meshnode.errors import DeadlineExceeded, UsageError
 from meshnode.gossip.member import MemberState
-from meshnode.identity.certificates import Role
+from meshnode.identity.certificates import Role, read
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Contact, PublicKey, from_text, short, to_text
@@ -20,12 +20,15 @@ from meshnode.node import report
 from meshnode.node.admission import Admissions
 from meshnode.node.catalog import Catalog, publisher_name
 from meshnode.node.directory import Directory
+from meshnode.node.discovery import Discovery
+from meshnode.node.doctor import Doctor
 from meshnode.node.keyring_parts import Upkeep
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library, ModuleInfo
 from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
 from meshnode.node.publishing import Publishing
+from meshnode.node.reach import Reach
 from meshnode.node.requests import Requests, new_request_id
 from meshnode.node.trust import Trust
 from meshnode.node.trust_log import TrustLog
@@ -73,6 +76,9 @@ class Parts:
     admissions: Admissions
     upkeep: Upkeep
     log: TrustLog
+    reach: Reach
+    discovery: Discovery | None
+    """None if the beacon is switched off, or of no use on loopback."""
     started_at: float
     stopping: trio.Event
     accelerators: Callable[[], list[str]]
@@ -90,6 +96,15 @@ class Node:
         self.contact = parts.contact
         self.caps = parts.caps
         self.version = __version__
+        self._doctor = Doctor(
+            reach=parts.reach,
+            membership=parts.membership,
+            caps=parts.caps,
+            mesh_name=parts.mesh.name,
+            certificate=lambda: read(parts.mesh.chain[-1]),
+            held=lambda: len(parts.library.modules),
+            discovery=parts.discovery,
+        )
 
     # ------------------------------------------------------------------ the main job
 
@@ -206,6 +221,11 @@ class Node:
             report.module(named, publisher_name(self.parts.trust, named.publisher))
             for named in found
         ]
+
+    async def doctor(self, peer: str) -> dict[str, Any]:
+        """Return a diagnosis of this node, or of it and one peer in both directions."""
+        examined = self._doctor.examine_peer(peer) if peer else self._doctor.examine()
+        return report.diagnosis(await examined)
 
     # ------------------------------------------------------------------ changing things
 

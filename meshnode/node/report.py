@@ -13,6 +13,7 @@ from meshnode.node.library import ModuleInfo
 from meshnode.node.publishing import Published
 from meshnode.node.requests import Attempt
 from meshnode.placement.choose import Decision
+from meshnode.reach.diagnosis import Diagnosis
 from meshnode.wire.messages import LoadRecord
 
 
@@ -40,6 +41,26 @@ def peer(member: Member, record: LoadRecord | None, age_s: float, now: float) ->
         "caps": member.caps.names(),
         "load": None if record is None else load(record),
         "load_age_s": None if record is None else round(age_s, 2),
+    }
+
+
+def diagnosis(found: Diagnosis) -> dict[str, Any]:
+    """Return what `meshnode doctor` tells."""
+    return {
+        "findings": [
+            {
+                "area": f.area,
+                "level": f.level.value,
+                "text": f.text,
+                "code": f.code,
+                "because": list(f.because),
+                "likely": f.likely,
+                "try": f.try_,
+            }
+            for f in found.findings
+        ],
+        "failures": found.failures,
+        "warnings": found.warnings,
     }
 
 

@@ -49,6 +49,7 @@ class Running:
     def start(self, nursery: trio.Nursery) -> None:
         """Start every task in the node's nursery."""
         deliver = deliver_safely(self._deliver)
+        self._parts.reach.tunnel.deliver = deliver
         nursery.start_soon(self._parts.datagrams.run, deliver)
         nursery.start_soon(self._parts.listener.run)
         self._parts.upkeep.start(nursery)
@@ -59,6 +60,9 @@ class Running:
         nursery.start_soon(
             rejoin_lost, self._parts.membership, self._known_contacts, REJOIN_EVERY_S
         )
+        nursery.start_soon(self._parts.reach.standing.run)
+        if self._parts.discovery is not None:
+            nursery.start_soon(self._parts.discovery.run)
         nursery.start_soon(self._keep_bootstrapped)
         nursery.start_soon(self._keep_saved)
         nursery.start_soon(self._keep_pinned)
@@ -87,7 +91,7 @@ class Running:
         if isinstance(received.message, Ping | Ack | PingRequest | Gossip | MembershipWord):
             if received.sender.public_key not in self._parts.datagrams.seeds:
                 self._parts.membership.receive(received)
-        else:
+        elif self._parts.reach.standing.lets_in(received):
             self._parts.directory.receive(received)
 
     def _publish_load(self, record: LoadRecord) -> None:

@@ -1,8 +1,9 @@
 """A seed: a rendezvous for meshes it does not belong to. `meshnode bootstrap` runs it.
 
-It speaks only the DHT's datagrams, sealed in the seeds' own domain, so it holds no mesh's secret
-and sees no request. For each network that talks to it, it keeps one passive DHT: contacts that
-proved their address, and signed records that expire. Several seeds need not know each other.
+It speaks only the DHT's datagrams and the calls by which members reach each other, sealed in the
+seeds' own domain, so it holds no mesh's secret and sees no request. For each network that talks
+to it, it keeps one passive DHT: contacts that proved their address, and signed records that expire.
+Several seeds need not know each other.
 """
 
 import logging
@@ -19,16 +20,26 @@ from meshnode.config.home import Home
 from meshnode.config.settings import Config
 from meshnode.dht.machine import DhtEffect, DhtInput, DhtMachine
 from meshnode.dht.settings import DhtSettings
+from meshnode.errors import NotAMember
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.ids import Address, Contact, NetworkId, short, to_text
 from meshnode.machine import Random
+from meshnode.net.binding import bind_both
+from meshnode.net.connection import Peer
 from meshnode.net.datagrams import DatagramSocket
+from meshnode.net.listener import Listener
+from meshnode.net.pool import ConnectionPool
+from meshnode.net.seed_channel import SeedChannel
 from meshnode.net.settings import NetSettings
+from meshnode.net.tokens import Tokens
 from meshnode.node.building import primary_address
+from meshnode.node.clock import unix_now
 from meshnode.node.driver import Driver
 from meshnode.node.membership_files import load_identity
 from meshnode.node.opening import lock_home
-from meshnode.wire.messages import Received, Send
+from meshnode.node.reach_building import relay_settings
+from meshnode.node.rendezvous import Rendezvous, RendezvousRequest
+from meshnode.wire.messages import Received, Reply, Request, Send
 
 _log = logging.getLogger(__name__)
 NETWORKS_MAX = 64
@@ -38,8 +49,15 @@ NETWORKS_MAX = 64
 class Seed:
     """A running seed."""
 
-    def __init__(self, contact: Contact, datagrams: DatagramSocket, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        contact: Contact,
+        datagrams: DatagramSocket,
+        rendezvous: Rendezvous,
+        nursery: trio.Nursery,
+    ) -> None:
         self.contact = contact
+        self.rendezvous = rendezvous
         self._datagrams = datagrams
         self._nursery = nursery
         self._networks: OrderedDict[NetworkId, _Network] = OrderedDict()
@@ -61,6 +79,10 @@ class Seed:
             "meshes": len(self._networks),
             "nodes": sum(n.machine.size for n in self._networks.values()),
             "address": str(self.contact.address),
+            "relay": self.rendezvous.relay is not None,
+            "places": len(self.rendezvous.places),
+            "circuits": self.rendezvous.places.circuits,
+            "carried_bytes": self.rendezvous.counters.carried_bytes,
         }
 
     def receive(self, network: NetworkId, received: Received) -> None:
@@ -108,19 +130,49 @@ async def open_seed(config: Config, home: Home) -> AsyncIterator[Seed]:
     home.prepare()
     with lock_home(home):
         identity, _ = load_identity(home.identity_key)
-        datagrams = DatagramSocket(
-            identity, mesh=None, settings=NetSettings(), cookies_secret=_cookie_secret(identity)
-        )
-        listen = config.mesh.listen
-        port = await datagrams.bind(listen.host, listen.port)
-        advertise = config.mesh.advertise
-        host = primary_address() if listen.host in ("0.0.0.0", "::") else listen.host
-        contact = Contact(identity.public_key, advertise[0] if advertise else Address(host, port))
         async with trio.open_nursery() as nursery:
-            seed = Seed(contact, datagrams, nursery)
-            nursery.start_soon(datagrams.run_seed, seed.receive)
+            door = _Door(config, identity, nursery)
+            listen = config.mesh.listen
+            port = await bind_both(door.datagrams, door.listener, listen.host, listen.port)
+            advertise = config.mesh.advertise
+            host = primary_address() if listen.host in ("0.0.0.0", "::") else listen.host
+            address = advertise[0] if advertise else Address(host, port)
+            contact = Contact(identity.public_key, address)
+            seed = Seed(contact, door.datagrams, door.rendezvous, nursery)
+            nursery.start_soon(door.datagrams.run_seed, seed.receive)
+            nursery.start_soon(door.listener.run)
             yield seed
             nursery.cancel_scope.cancel()
+
+
+class _Door:
+    """A seed's sockets, and what answers there."""
+
+    def __init__(self, config: Config, identity: Identity, nursery: trio.Nursery) -> None:
+        net = NetSettings()
+        channel = SeedChannel(identity, unix_now=unix_now)
+        tokens = Tokens()
+        self.datagrams = DatagramSocket(
+            identity, mesh=None, settings=net, cookies_secret=_cookie_secret(identity)
+        )
+        pool = ConnectionPool(channel, net, nursery)
+        self.rendezvous = Rendezvous(
+            identity=identity,
+            pool=pool,
+            tokens=tokens,
+            rng=Random(int.from_bytes(random_bytes(8), "big")),
+            nursery=nursery,
+            unix_now=unix_now,
+            heard_s=lambda key: None,
+            relay=relay_settings(config.mesh),
+        )
+        pool.on_change = lambda peer, here: None if here else self.rendezvous.gone(peer.node_id)
+        self.listener = Listener(channel, net, self._answer, pool=pool, tokens=tokens)
+
+    async def _answer(self, peer: Peer, request: Request) -> Reply:
+        if isinstance(request, RendezvousRequest):
+            return await self.rendezvous.answer(peer, request)
+        raise NotAMember("a seed does not answer this")
 
 
 def _cookie_secret(identity: Identity) -> bytes:

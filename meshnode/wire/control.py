@@ -38,6 +38,7 @@ OPS: dict[str, int] = {
     "revoke": 0,
     "revocations": 0,
     "rotate": 0,
+    "doctor": 0,
     "stop": 0,
 }
 """Each operation, and the most bytes its request's body may have."""

@@ -29,6 +29,7 @@ from meshnode.wire.membership import PingRequest as PingRequest
 from meshnode.wire.membership import Subscribe as Subscribe
 from meshnode.wire.membership import Summary as Summary
 from meshnode.wire.membership import Want as Want
+from meshnode.wire.reach import ReachReply, ReachRequest
 from meshnode.wire.reconciling import Reconcile as Reconcile
 from meshnode.wire.reconciling import Reconciled as Reconciled
 from meshnode.wire.tensor import Body as Body
@@ -248,21 +249,14 @@ Datagram: TypeAlias = (
 )
 """What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
 
-Request: TypeAlias = (
-    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | Join | Reconcile
+ModuleRequest: TypeAlias = (
+    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules
 )
-Reply: TypeAlias = (
-    Prediction
-    | Failure
-    | Description
-    | Held
-    | PieceHashes
-    | Piece
-    | Holding
-    | Catalog
-    | Admission
-    | Reconciled
+ModuleReply: TypeAlias = (
+    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog
 )
+Request: TypeAlias = ModuleRequest | Join | Reconcile | ReachRequest
+Reply: TypeAlias = ModuleReply | Admission | Reconciled | ReachReply
 StreamMessage: TypeAlias = Request | Reply
 """What travels over a connection."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from meshnode.wire import limits, messages
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.membership_table import CONTACT, LOAD, MEMBERSHIP, NAME, TAG
+from meshnode.wire.reach_table import BODY_BYTES_MAX, REACH
 from meshnode.wire.schema import (
     U16,
     U32,
@@ -219,6 +220,7 @@ CALLS: dict[int, Call] = {
     25: Call(
         Record(messages.Reconciled, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
     ),
+    **{n: Call(record, BODY_BYTES_MAX.get(n, 0)) for n, record in REACH.items()},
 }
 
 DATAGRAM_NUMBERS: dict[type, int] = {record.kind: n for n, record in DATAGRAMS.items()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meshnode.caps import Caps
 from meshnode.ids import Address, Contact
-from meshnode.wire import limits, membership_table, messages, schema, table
+from meshnode.wire import limits, membership_table, messages, reach, schema, table
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.codec import Envelope
 from meshnode.wire.tensor import TensorHeader
@@ -90,7 +90,7 @@ def _with_body(message):
             size = message.size % (9 * limits.PIECE_BYTES)
             pieces = -(-size // limits.PIECE_BYTES)
             return replace(message, size=size, body=_body(32 * pieces))
-        case messages.Description() | messages.Piece():
+        case messages.Description() | messages.Piece() | reach.Carry():
             return replace(message, body=_body(len(repr(message)) % 64))
         case _:
             return message

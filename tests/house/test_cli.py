@@ -16,6 +16,7 @@ CLIENT_VERBS = (
     "peers",
     "modules",
     "status",
+    "doctor",
     "trust",
     "revoke",
     "rotate",

@@ -19,6 +19,7 @@ from meshnode.ids import (
     tag_of,
 )
 from meshnode.wire import messages as m
+from meshnode.wire import reach
 from meshnode.wire.codec import Envelope
 from meshnode.wire.terms import Terms
 
@@ -184,6 +185,26 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             revocations=bytes([0x7F] * 16),
             body=(bytes.fromhex("828081") + b"\x82\x81\x4bcertificate\x81\x4arevocation",),
         ),
+    },
+    "reach": {
+        "reserve": reach.Reserve(contact=ALICE),
+        "reserved": reach.Reserved(ttl_s=60, relay=True, present=(BOB,)),
+        "call-back": reach.CallBack(target=ALICE_ID, port=7001),
+        "passed": reach.Passed(),
+        "dial-back": reach.DialBack(contact=BOB),
+        "open-circuit": reach.OpenCircuit(target=ALICE_ID),
+        "circuit": reach.Circuit(token=bytes([0x70] * 32)),
+        "offer-circuit": reach.OfferCircuit(token=bytes([0x70] * 32), caller=BOB.public_key),
+        "examine": reach.Examine(port=7001, token=bytes([0x70] * 32)),
+        "examined": reach.Examined(
+            reached=False,
+            because="connection refused",
+            host="192.0.2.1",
+            heard_ms=250,
+            unix_ms=1_700_000_000_000,
+            version="0.1.0",
+        ),
+        "carry": reach.Carry(contact=ALICE, body=(b"a sealed datagram",)),
     },
 }
 

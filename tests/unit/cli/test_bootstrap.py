@@ -7,7 +7,13 @@ import pytest
 
 from meshnode.cli.bootstrap import say_ready
 
-FACTS = {"name": "rv1", "short": "B4KQ7WN", "address": "10.0.0.1:6174", "seed": "KEY@10.0.0.1:6174"}
+FACTS = {
+    "name": "rv1",
+    "short": "B4KQ7WN",
+    "address": "10.0.0.1:6174",
+    "seed": "KEY@10.0.0.1:6174",
+    "relay": True,
+}
 
 
 def test_the_line_for_nodes_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +21,9 @@ def test_the_line_for_nodes_can_be_pasted(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "meshnode start --seed KEY@10.0.0.1:6174\n" in shown
     assert shown.endswith("ready in 0.2 s\n")
+    assert "relay     on" in shown
+    say_ready(argparse.Namespace(json=False, quiet=False), {**FACTS, "relay": False}, 0.2)
+    assert "relay     off" in capsys.readouterr().out
 
 
 def test_json_has_the_same_facts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,9 @@ class FakeNode:
     delay_s: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
     name: str = "fake"
+    diagnosis: dict[str, Any] = field(
+        default_factory=lambda: {"findings": [], "failures": 0, "warnings": 0}
+    )
 
     async def describe(self, ref: str) -> Info:
         if ref.partition("@")[0] != "double":
@@ -140,6 +143,10 @@ class FakeNode:
 
     async def invite(self, uses: int, ttl_s: int, roles: str) -> dict[str, Any]:
         return {"invite": "mesh1-abc", "expires_at": 1_900_000_000, "uses": uses, "role": roles}
+
+    async def doctor(self, peer: str, /) -> dict[str, Any]:
+        self.asked.append({"doctor": peer})
+        return self.diagnosis
 
     def trust_list(self) -> list[dict[str, Any]]:
         return [{"name": "lab", "key": "K", "short": "P7K2M4Q", "by": "mesh"}]

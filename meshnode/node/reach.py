@@ -1,0 +1,227 @@
+"""Reach: how this node gets to others, and lets itself be got to. Pairs with `reach/`.
+
+The pool asks it for the ways to a node (`Detours`). What others ask of this node, so that they can
+reach it or somebody else, is answered here; each such connect is bounded in number, in rate and in
+where it may lead.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from meshnode.errors import (
+    MeshnodeError,
+    NotAMember,
+    Overloaded,
+    PeerUnreachable,
+)
+from meshnode.identity.keys import Identity
+from meshnode.ids import Address, Contact, NodeId, short
+from meshnode.net.connection import Peer
+from meshnode.net.listener import Listener
+from meshnode.net.pool import ConnectionPool
+from meshnode.net.relay import arrange
+from meshnode.net.settings import NetSettings
+from meshnode.net.transport import Transport
+from meshnode.node.links import Link, Links
+from meshnode.node.probing import UdpProbes
+from meshnode.node.rendezvous import Rendezvous
+from meshnode.node.standing import Reachability
+from meshnode.node.tunnel import Tunnel
+from meshnode.reach.dialable import may_dial
+from meshnode.reach.rate import AskRate
+from meshnode.reach.steps import Step, WayMemory, Worked, plan
+from meshnode.reach.verdicts import Standing
+from meshnode.wire.messages import Reply, Request
+from meshnode.wire.reach import (
+    CallBack,
+    Carry,
+    Circuit,
+    DialBack,
+    Examine,
+    OfferCircuit,
+    OpenCircuit,
+    Passed,
+    ReachRequest,
+    Reserve,
+)
+
+_log = logging.getLogger(__name__)
+DIALS_MAX = 8
+"""Connections that others asked us to open, under way at once."""
+CIRCUITS_MAX = 16
+"""Circuits that lead to us."""
+DIAL_EVERY_S = 1.0
+DIAL_BURST = 8
+"""Dials for one caller: a node that connects and is answered needs one."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Reach:
+    """The ways to others, and to us."""
+
+    identity: Identity
+    own: Contact
+    pool: ConnectionPool
+    listener: Listener
+    links: Links
+    rendezvous: Rendezvous
+    tunnel: Tunnel
+    standing: Reachability
+    probes: UdpProbes
+    nursery: trio.Nursery
+    other_addresses: Callable[[NodeId], Sequence[Address]]
+    """Where else a node may be than where it is known to be."""
+    net: NetSettings = field(default_factory=NetSettings)
+    _memory: WayMemory = field(default_factory=WayMemory)
+    _dial_rate: AskRate = field(
+        default_factory=lambda: AskRate(every_s=DIAL_EVERY_S, burst=DIAL_BURST)
+    )
+    _dialling: set[NodeId] = field(default_factory=set)
+    _circuits: int = 0
+
+    @property
+    def near(self) -> tuple[str, ...]:
+        """This node's own hosts."""
+        return (self.own.address.host,)
+
+    # ------------------------------------------------------------------ to others (pool.Detours)
+
+    def steps(self, contact: Contact) -> Sequence[Step]:
+        """See `Detours.steps`."""
+        node_id = contact.node_id
+        return plan(
+            (contact.address, *self.other_addresses(node_id)),
+            near=self.near,
+            detours=not self.links.is_asked(node_id),
+            call_back=self.standing.standing is not Standing.UNREACHABLE,
+            worked=self.way_of(node_id),
+        )
+
+    def way_of(self, node_id: NodeId) -> Worked | None:
+        """Return the way by which a node was reached last, if it was lately."""
+        return self._memory.of(node_id, trio.current_time())
+
+    def worked(self, contact: Contact, step: Step) -> None:
+        """See `Detours.worked`."""
+        self._memory.note(contact.node_id, step, trio.current_time())
+
+    async def call_back(self, contact: Contact) -> None:
+        """See `Detours.call_back`."""
+        request = CallBack(target=contact.node_id, port=self.own.address.port)
+        await self._ask(contact, request, Passed)
+
+    async def circuit(self, contact: Contact) -> Transport:
+        """See `Detours.circuit`."""
+        link, reply = await self._ask(contact, OpenCircuit(target=contact.node_id), Circuit)
+        assert isinstance(reply, Circuit), "checked where it was asked for"
+        return await arrange(link.contact, reply.token, self.identity, link.network, self.net)
+
+    async def _ask(
+        self, wanted: Contact, request: Request, expected: type[Reply]
+    ) -> tuple[Link, Reply]:
+        """Return the first rendezvous that takes a request, and its answer; they are asked in turn.
+
+        Raises PeerUnreachable with the reason of each.
+        """
+        reasons: list[str] = []
+        for link in self.links.towards(wanted.node_id):
+            try:
+                with self.links.asking(link):
+                    reply = await link.ask(request)
+            except MeshnodeError as error:
+                reasons.append(f"{_name_of(link)}: {error.message}")
+                continue
+            if isinstance(reply, expected):
+                return link, reply
+            reasons.append(f"{_name_of(link)}: it answered with {type(reply).__name__}")
+        raise PeerUnreachable("", because=reasons or [self.links.nobody().message])
+
+    # ------------------------------------------------------------------ what others ask
+
+    async def answer(self, peer: Peer, request: ReachRequest) -> Reply:
+        """Answer a member's call about reaching somebody, or raise MeshnodeError."""
+        if peer.certificate is None:
+            raise NotAMember("only a member may ask this")
+        match request:
+            case Reserve() | CallBack() | OpenCircuit() | Examine():
+                return await self.rendezvous.answer(peer, request)
+            case DialBack():
+                return self._dial_back(request.contact, near=peer.address.host, asker=peer)
+            case OfferCircuit():
+                return self._take_circuit(self._member_link(peer), request)
+            case Carry():
+                self.tunnel.arrived(peer, request)
+                return Passed()
+
+    async def answer_seed(self, link: Link, peer: Peer, request: Request) -> Reply:
+        """Answer a seed's call: it may only lead others to us."""
+        if isinstance(request, DialBack):
+            return self._dial_back(request.contact, near=peer.address.host, asker=peer)
+        if isinstance(request, OfferCircuit):
+            return self._take_circuit(link, request)
+        raise NotAMember("a seed may not ask this")
+
+    def _member_link(self, peer: Peer) -> Link:
+        link = self.links.member(peer.node_id)
+        if link is None:
+            raise PeerUnreachable("it is not known where this relay listens")
+        return link
+
+    def _dial_back(self, contact: Contact, *, near: str, asker: Peer) -> Passed:
+        """Connect to a member that cannot connect to us, if it is where we may connect to.
+
+        The answer says nothing of how it goes: it would tell the asker what is open where.
+        """
+        address = contact.address
+        if not may_dial(address.host, address.port, near=(*self.near, near)):
+            _log.info("%s had us dial %s: refused", short(asker.node_id), address)
+            raise PeerUnreachable("this node does not connect to such an address")
+        now = trio.current_time()
+        if not self._dial_rate.allows(contact.public_key, now):
+            raise Overloaded("asked too often to connect to the same node")
+        if len(self._dialling) >= DIALS_MAX:
+            raise Overloaded("too many nodes are to be connected to")
+        if contact.node_id not in self._dialling:
+            self._dialling.add(contact.node_id)
+            self.nursery.start_soon(self._dial, contact)
+        return Passed()
+
+    async def _dial(self, contact: Contact) -> None:
+        """Connect, and to nothing but the address that was named.
+
+        A connection there is already does not help the other side, or it would not ask.
+        """
+        try:
+            await self.pool.connect_anew(contact)
+        except MeshnodeError as error:
+            _log.debug("could not connect to %s: %s", contact.address, error)
+        finally:
+            self._dialling.discard(contact.node_id)
+
+    def _take_circuit(self, link: Link, offer: OfferCircuit) -> Passed:
+        if self._circuits >= CIRCUITS_MAX:
+            raise Overloaded("as many circuits lead to this node as it takes")
+        self._circuits += 1
+        self.nursery.start_soon(self._serve_circuit, link, offer)
+        return Passed()
+
+    async def _serve_circuit(self, link: Link, offer: OfferCircuit) -> None:
+        """Go to the relay, and let whoever is at the other end shake hands as at our own door."""
+        try:
+            with trio.fail_after(self.net.connect_timeout_s):
+                transport = await arrange(
+                    link.contact, offer.token, self.identity, link.network, self.net
+                )
+            await self.listener.serve(transport)
+        except (MeshnodeError, OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            _log.info("a circuit through %s did not come about: %s", _name_of(link), error)
+        finally:
+            self._circuits -= 1
+
+
+def _name_of(link: Link) -> str:
+    kind = "seed" if link.is_seed else "member"
+    return f"{kind} {short(link.contact.node_id)}"

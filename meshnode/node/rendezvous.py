@@ -1,0 +1,228 @@
+"""Rendezvous: leads members to nodes that cannot be connected to. Seeds do it, and every member.
+
+It passes on who wants whom, over the connection that the wanted node keeps to it; carries circuits
+if it is a relay; and tries to connect to a node that wants to know whether it can be reached. It
+leads nobody to a node of another network, connects to no address but that of the asker's own end,
+and carries nothing but between two members that both came with its token.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from meshnode import __version__
+from meshnode.errors import MeshnodeError, NotAMember, Overloaded, PeerUnreachable
+from meshnode.identity.keys import Identity
+from meshnode.ids import Address, Contact, NetworkId, NodeId, PublicKey
+from meshnode.machine import Random
+from meshnode.net.addresses import why
+from meshnode.net.connection import Peer
+from meshnode.net.pool import ConnectionPool
+from meshnode.net.relay import CircuitLimits, Splice, arrange
+from meshnode.net.settings import NetSettings
+from meshnode.net.tokens import Tokens
+from meshnode.reach.places import Places, PlaceSettings
+from meshnode.reach.rate import AskRate, ByteRate
+from meshnode.wire.limits import REASON_CHARS_MAX
+from meshnode.wire.messages import Reply
+from meshnode.wire.reach import (
+    CallBack,
+    Circuit,
+    DialBack,
+    Examine,
+    Examined,
+    OfferCircuit,
+    OpenCircuit,
+    Passed,
+    Reserve,
+    Reserved,
+)
+
+PASS_ON_S = 3.0
+EXAMINE_S = 3.0
+ASK_EVERY_S = 0.5
+ASK_BURST = 20
+"""Of one caller, all kinds together: forty nodes of a LAN find each other at a start."""
+EXAMINATIONS_MAX = 16
+"""Connects to askers under way at once."""
+
+RendezvousRequest = Reserve | CallBack | OpenCircuit | Examine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """What a relay gives."""
+
+    bytes_per_s: int
+    """All circuits together."""
+    circuit_bytes_max: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was asked of this rendezvous, as plain counters."""
+
+    passed: int = 0
+    circuits: int = 0
+    refused: int = 0
+    examined: int = 0
+    carried_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Rendezvous:
+    """Answers those who want to reach others."""
+
+    identity: Identity
+    pool: ConnectionPool
+    tokens: Tokens
+    rng: Random
+    nursery: trio.Nursery
+    unix_now: Callable[[], float]
+    heard_s: Callable[[PublicKey], float | None]
+    """How long ago a datagram came from a node directly, or None."""
+    relay: RelaySettings | None = None
+    net: NetSettings = field(default_factory=NetSettings)
+    places: Places = field(default_factory=lambda: Places(PlaceSettings()))
+    counters: Counters = field(default_factory=Counters)
+    _asks: AskRate = field(default_factory=lambda: AskRate(every_s=ASK_EVERY_S, burst=ASK_BURST))
+    _rate: ByteRate | None = None
+    _examining: int = 0
+
+    async def answer(self, peer: Peer, request: RendezvousRequest) -> Reply:
+        """Answer one call of a member, or raise MeshnodeError."""
+        if peer.certificate is None:
+            raise NotAMember("only a member may ask this")
+        try:
+            if not self._asks.allows(peer.public_key, trio.current_time()):
+                raise Overloaded("too many questions about others; ask again in a second")
+            match request:
+                case Reserve():
+                    return self._reserve(peer, peer.certificate.network, request)
+                case CallBack():
+                    return await self._call_back(peer, peer.certificate.network, request)
+                case OpenCircuit():
+                    return await self._open_circuit(peer, peer.certificate.network, request)
+                case Examine():
+                    return await self._examine(peer, peer.certificate.network, request)
+        except MeshnodeError:
+            self.counters.refused += 1
+            raise
+
+    def gone(self, node_id: NodeId) -> None:
+        """A node's connection has ended."""
+        self.places.leave(node_id)
+
+    # ------------------------------------------------------------------ places and calls back
+
+    def _reserve(self, peer: Peer, network: NetworkId, request: Reserve) -> Reserved:
+        now = trio.current_time()
+        if request.contact.public_key != peer.public_key:
+            raise NotAMember("a place is only for the one who asks")
+        self.places.reserve(network, request.contact, peer.address.host, now)
+        return Reserved(
+            ttl_s=self.places.settings.place_ttl_s,
+            relay=self.relay is not None,
+            present=self.places.present(network, peer.public_key, self.rng, now),
+        )
+
+    async def _call_back(self, peer: Peer, network: NetworkId, request: CallBack) -> Passed:
+        """Tell a node who wants it; where the asker is, is what we see and not what it says."""
+        if peer.relayed:
+            raise PeerUnreachable("who comes through a relay cannot be called back")
+        self._check_connected(network, request.target)
+        seen = Contact(peer.public_key, Address(peer.address.host, request.port))
+        await self.pool.call_over(request.target, DialBack(contact=seen), timeout_s=PASS_ON_S)
+        self.counters.passed += 1
+        return Passed()
+
+    def _check_connected(self, network: NetworkId, target: NodeId) -> None:
+        """Raise PeerUnreachable unless a node of this network is connected here."""
+        connection = self.pool.connection_with(target)
+        certificate = connection.peer.certificate if connection is not None else None
+        if certificate is None or certificate.network != network:
+            raise PeerUnreachable("the node that is wanted is not connected here")
+
+    # ------------------------------------------------------------------ circuits
+
+    async def _open_circuit(self, peer: Peer, network: NetworkId, request: OpenCircuit) -> Circuit:
+        if self.relay is None:
+            raise PeerUnreachable("this node is no relay")
+        target = self.places.find(network, request.target, trio.current_time())
+        self._check_connected(network, request.target)
+        booking = self.places.book(peer.public_key, target.public_key)
+        splice = Splice(
+            limits=CircuitLimits(bytes_max=self.relay.circuit_bytes_max),
+            rate=self._shared_rate(self.relay),
+            on_end=lambda: self._ended(splice, release=lambda: self.places.release(booking)),
+        )
+        tokens: list[bytes] = []
+        try:
+            for end in (peer.public_key, target.public_key):
+                tokens.append(self.tokens.make(end, splice.meet))
+            offer = OfferCircuit(token=tokens[1], caller=peer.public_key)
+            await self.pool.call_over(request.target, offer, timeout_s=PASS_ON_S)
+        except BaseException:
+            for token in tokens:
+                self.tokens.drop(token)
+            splice.give_up()
+            raise
+        self.counters.circuits += 1
+        self.nursery.start_soon(splice.expire)
+        return Circuit(token=tokens[0])
+
+    def _ended(self, splice: Splice, *, release: Callable[[], None]) -> None:
+        self.counters.carried_bytes += splice.carried
+        release()
+
+    def _shared_rate(self, relay: RelaySettings) -> ByteRate:
+        if self._rate is None:
+            self._rate = ByteRate(relay.bytes_per_s)
+        return self._rate
+
+    # ------------------------------------------------------------------ can you be reached?
+
+    async def _examine(self, peer: Peer, network: NetworkId, request: Examine) -> Examined:
+        """Connect to where the asker's own connection comes from: no other host ever.
+
+        Through a relay that is not seen, so nothing is tried, and the answer names no host.
+        """
+        if self._examining >= EXAMINATIONS_MAX:
+            raise Overloaded("too many nodes are being examined here")
+        self._examining += 1
+        try:
+            because = (
+                "a relay is in between, so it does not see where this node is"
+                if peer.relayed
+                else await self._try(
+                    Contact(peer.public_key, Address(peer.address.host, request.port)),
+                    network,
+                    request.token,
+                )
+            )
+        finally:
+            self._examining -= 1
+        self.counters.examined += 1
+        heard_s = self.heard_s(peer.public_key)
+        return Examined(
+            reached=not because,
+            because=because[:REASON_CHARS_MAX],
+            host="" if peer.relayed else peer.address.host,
+            heard_ms=None if heard_s is None else min(2**32 - 1, round(heard_s * 1000)),
+            unix_ms=round(self.unix_now() * 1000),
+            version=__version__,
+        )
+
+    async def _try(self, contact: Contact, network: NetworkId, token: bytes) -> str:
+        """Return why a node cannot be connected to; an empty text if it can."""
+        try:
+            with trio.move_on_after(EXAMINE_S):
+                transport = await arrange(contact, token, self.identity, network, self.net)
+                transport.close()
+                return ""
+        except PeerUnreachable as error:
+            return "; ".join(error.because) or error.message
+        except (MeshnodeError, OSError, trio.BrokenResourceError) as error:
+            return f"{contact.address}: {why(error)}"
+        return f"{contact.address}: no answer within {EXAMINE_S:g} s"

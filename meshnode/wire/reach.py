@@ -1,0 +1,111 @@
+"""The messages by which nodes reach one another: who may call whom back, circuits, checks.
+
+Calls, as in `messages`. A rendezvous is a seed, or any member that has a connection with the node
+that is wanted. Addresses in these messages are claims; what a rendezvous passes on of a caller is
+the host it saw itself.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from meshnode.ids import Contact, NodeId, PublicKey
+from meshnode.wire.tensor import Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """To a rendezvous: tell me when somebody wants me. Said again before the time is up."""
+
+    contact: Contact
+    """The sender, with the address that it gives in gossip: how the others will know it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """Answer to Reserve."""
+
+    ttl_s: int
+    relay: bool
+    """This rendezvous carries circuits too."""
+    present: tuple[Contact, ...]
+    """Others of the mesh that have a place here, a random choice if there are many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallBack:
+    """To a rendezvous: ask `target` to connect to me, where you see me, at this port."""
+
+    target: NodeId
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialBack:
+    """From a rendezvous: this member wants a connection and cannot open it. Its host was seen."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCircuit:
+    """To a relay: let me speak to `target`, which has a place with you."""
+
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circuit:
+    """Answer to OpenCircuit: connect to me again with this psk, and you are through."""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferCircuit:
+    """From a relay: connect to me again with this psk, and `caller` is at the other end."""
+
+    token: bytes
+    caller: PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """Answer to CallBack, DialBack, OfferCircuit and Carry: it was taken; no more is promised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examine:
+    """Try to connect to me where you see me, at this port, with this psk, and say what happens."""
+
+    port: int
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """Answer to Examine: what the other side saw."""
+
+    reached: bool
+    because: str
+    """Why not, in a few words; empty if it did."""
+    host: str
+    """Where it saw the asker."""
+    heard_ms: int | None
+    """How long ago a datagram came from the asker directly; None if none did."""
+    unix_ms: int
+    """Its clock."""
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carry:
+    """A sealed datagram of mine, where UDP does not get through. `contact` is the sender."""
+
+    contact: Contact
+    body: Body = ()
+
+
+ReachRequest: TypeAlias = (
+    Reserve | CallBack | DialBack | OpenCircuit | OfferCircuit | Examine | Carry
+)
+ReachReply: TypeAlias = Reserved | Circuit | Passed | Examined
