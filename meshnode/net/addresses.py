@@ -79,3 +79,16 @@ def why(error: BaseException) -> str:
     if error.__cause__ is not None:
         return why(error.__cause__)
     return str(error) or type(error).__name__
+
+
+def primary_address() -> str:
+    """Return the address of the interface that leads outward, or loopback. Sends nothing.
+
+    Connecting a UDP socket only chooses a route; the address is from TEST-NET-1 (RFC 5737).
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

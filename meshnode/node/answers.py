@@ -6,6 +6,7 @@ from meshnode.errors import NotAMember
 from meshnode.ids import Contact
 from meshnode.net.connection import Peer
 from meshnode.node.admission import Admissions
+from meshnode.node.idling import Idling
 from meshnode.node.library import Library
 from meshnode.node.local import Local
 from meshnode.wire.messages import (
@@ -15,6 +16,7 @@ from meshnode.wire.messages import (
     GetPieceHashes,
     Hold,
     Holding,
+    IdleCall,
     Join,
     ListModules,
     ModuleRequest,
@@ -40,6 +42,7 @@ class Answers:
         hold: Callable[[Hold], Awaitable[Holding]],
         reconcile: Callable[[Peer, Reconcile], Reconciled],
         reach: Callable[[Peer, ReachRequest], Awaitable[Reply]],
+        idling: Idling,
     ) -> None:
         self._local = local
         self._library = library
@@ -48,6 +51,7 @@ class Answers:
         self._hold = hold
         self._reconcile = reconcile
         self._reach = reach
+        self._idling = idling
 
     async def answer(self, peer: Peer, request: Request) -> Reply:
         """Answer one call from an authenticated peer, or raise MeshnodeError."""
@@ -77,3 +81,5 @@ class Answers:
                 return await self._hold(request)
             case ListModules():
                 return self._library.catalog()
+            case IdleCall():
+                return self._idling.answer(request)

@@ -4,7 +4,6 @@ What connects the parts while they run is in `running.py`.
 """
 
 import logging
-import socket
 from functools import partial
 from hashlib import blake2b
 
@@ -25,6 +24,7 @@ from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Address, Contact
 from meshnode.machine import Random
+from meshnode.net.addresses import primary_address
 from meshnode.net.channel import MeshChannel
 from meshnode.net.connection import Peer
 from meshnode.net.datagrams import DatagramSocket
@@ -38,6 +38,7 @@ from meshnode.node.catalog import Catalog
 from meshnode.node.clock import unix_now
 from meshnode.node.directory import Directory
 from meshnode.node.fetching import Fetching
+from meshnode.node.idling import Idling
 from meshnode.node.keyring_parts import Upkeep, admitting
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
@@ -268,6 +269,14 @@ class Building:
             on_unreachable=self.membership.suspect,
             on_load=self._heard_with_answer,
         )
+        self.idling = Idling(
+            lanes=self.lanes,
+            load=self.load,
+            board=self.board,
+            membership=self.membership,
+            pool=self.pool,
+            on_load=self._heard_with_answer,
+        )
 
     def _publishing(self) -> None:
         own_id, own_name = self.contact.node_id, self.config.node.name
@@ -301,6 +310,7 @@ class Building:
             hold=self.publishing.hold,
             reconcile=self.upkeep.reconciling.answer,
             reach=self.reach.answer,
+            idling=self.idling,
         )
 
     # ------------------------------------------------------------------ what parts tell each other
@@ -382,16 +392,3 @@ class Building:
                 accelerators=lambda: described(self.verdicts, self.runtime.fallbacks),
             )
         )
-
-
-def primary_address() -> str:
-    """Return the address of the interface that leads outward, or loopback. Sends nothing.
-
-    Connecting a UDP socket only chooses a route; the address is from TEST-NET-1 (RFC 5737).
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

@@ -20,12 +20,13 @@ from meshnode.batching.batcher import (
     Withdraw,
 )
 from meshnode.batching.settings import BatchingSettings
-from meshnode.errors import DeadlineExceeded, MeshnodeError, ModuleFailed, Overloaded
-from meshnode.ids import ContentHash, RequestId
+from meshnode.errors import DeadlineExceeded, GivenUp, MeshnodeError, ModuleFailed, Overloaded
+from meshnode.ids import ContentHash, NodeTag, RequestId, tag_of
 from meshnode.node.driver import Driver
 from meshnode.node.pretence import Pretence
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Done, Worker
+from meshnode.placement.idle import Waiting
 from meshnode.placement.observe import LoadMeter
 from meshnode.runtime.runtime import LoadedModule, RunResult
 from meshnode.wire.messages import Timing
@@ -50,6 +51,8 @@ class _Waiter:
     source: str
     run_by: float
     queued_at: float
+    movable: bool = False
+    """It may be given to an idle node."""
     done: trio.Event = field(default_factory=trio.Event)
     started: bool = False
     gone: bool = False
@@ -82,6 +85,7 @@ class LaneParts:
     turns: Turns
     nursery: trio.Nursery
     pretence: Pretence
+    note_came: Callable[[], None]
     note_finished: Callable[[], None]
 
 
@@ -121,18 +125,25 @@ class Lane:
         await self._driver.run()
 
     async def predict(
-        self, arrays: Arrays, *, run_by: float, rows: int = 1, source: str = ""
+        self,
+        arrays: Arrays,
+        *,
+        run_by: float,
+        rows: int = 1,
+        source: str = "",
+        movable: bool = False,
     ) -> Answer:
         """Queue a request, checked before, and wait for its answer.
 
         Raises Overloaded when the queue is full or too long for `run_by`, DeadlineExceeded when
-        that passed before it started, or what the module did wrong. Cancelled while it waits, it
-        leaves the queue.
+        that passed before it started, GivenUp when it is `movable` and an idle node asked for it,
+        or what the module did wrong. Cancelled while it waits, it leaves the queue.
         """
         if self._waiting:
             self._alone = min(self._alone, 0)
         ticket = RequestId(next(self._tickets).to_bytes(16, "big"))
-        waiter = _Waiter(arrays, source, run_by, trio.current_time())
+        waiter = _Waiter(arrays, source, run_by, trio.current_time(), movable)
+        self._parts.note_came()
         self._waiting[ticket] = waiter
         self._parts.meter.enqueued(self._module, waiter.queued_at)
         try:
@@ -151,6 +162,27 @@ class Lane:
             raise waiter.outcome
         assert waiter.outcome is not None, "a waiter is woken only with an outcome"
         return Answer(waiter.outcome, waiter.timing, waiter.batch)
+
+    def queue(self, now: float) -> list[Waiting]:
+        """Return what waits, in the order in which it would run."""
+        meter, module = self._parts.meter, self._module
+        waiting = [(t, w) for t, w in self._waiting.items() if not w.started]
+        return [
+            Waiting(
+                request=ticket,
+                module=tag_of(module),
+                completes_ms=meter.completes_ms(module, place, now),
+                movable=waiter.movable,
+            )
+            for place, (ticket, waiter) in enumerate(waiting)
+        ]
+
+    def give_up(self, ticket: RequestId, caller: NodeTag) -> None:
+        """Refuse a waiting request late, in the name of an idle node that asked for it."""
+        error = GivenUp("an idle node asked for it")
+        error.instead = caller
+        self._driver.handle(Withdraw(ticket))
+        self._leave(ticket, error)
 
     @property
     def idle(self) -> bool:

@@ -7,6 +7,7 @@ nobody used for long are closed too, so that an idle node gives its memory back.
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -14,7 +15,7 @@ import trio
 
 from meshnode.batching.settings import BatchingSettings
 from meshnode.errors import CannotRunHere, ColdHere, NodeStopping, Overloaded, SelfTestFailed
-from meshnode.ids import ContentHash, short
+from meshnode.ids import ContentHash, NodeTag, short
 from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.library import Library
@@ -23,7 +24,9 @@ from meshnode.node.turns import Turns
 from meshnode.node.unfit import Unfit
 from meshnode.node.worker import LANE, Worker
 from meshnode.placement.gate import ColdGate
+from meshnode.placement.idle import Offer, given_up
 from meshnode.placement.observe import LoadMeter
+from meshnode.placement.settings import PlacementSettings
 from meshnode.runtime.runtime import LoadedModule, Runtime
 
 _log = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class Lanes:
             turns=Turns(budget.cores),
             nursery=nursery,
             pretence=pretence,
+            note_came=self._note_came,
             note_finished=self._note_finished,
         )
         self._library = library
@@ -80,6 +84,8 @@ class Lanes:
         self._finished = trio.Event()
         self._stopping = False
         self._gate = ColdGate()
+        self.on_work: Callable[[bool], None] = lambda busy: None
+        """Called with True when a request comes, with False when nothing waits or runs."""
 
     @property
     def warm(self) -> tuple[ContentHash, ...]:
@@ -95,6 +101,16 @@ class Lanes:
     def busy(self) -> bool:
         """Whether any lane has work."""
         return any(not lane.idle for lane in self._open.values())
+
+    def give_up(self, offers: dict[NodeTag, Offer], way_ms: float, caller: NodeTag) -> int:
+        """Refuse, in an idle caller's name, what gains by it; return how many. See `given_up`."""
+        now = trio.current_time()
+        given = 0
+        for lane in self._open.values():
+            for ticket in given_up(lane.queue(now), offers, way_ms, PlacementSettings()):
+                lane.give_up(ticket, caller)
+                given += 1
+        return given
 
     async def wait_idle(self) -> None:
         """Wait until no lane has work; with `stop_taking` before it, the end of a drain."""
@@ -211,8 +227,13 @@ class Lanes:
         _log.info("module %s is warm", label)
         return lane
 
+    def _note_came(self) -> None:
+        self.on_work(True)
+
     def _note_finished(self) -> None:
         self._finished.set()
+        if not self.busy:
+            self.on_work(False)
 
     async def _serve(self, lane: Lane, scope: trio.CancelScope) -> None:
         with scope:

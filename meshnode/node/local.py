@@ -41,6 +41,7 @@ class Local:
             run_by=deadline,
             rows=rows,
             source=request.source,
+            movable=not request.terms.moved,
         )
         headers, out = from_arrays(answer.arrays, [t.name for t in info.manifest.outputs])
         return Prediction(

@@ -68,6 +68,7 @@ class Running:
         nursery.start_soon(self._keep_pinned)
         nursery.start_soon(self._parts.lanes.unload_idle)
         nursery.start_soon(self._parts.requests.run)
+        nursery.start_soon(self._parts.idling.run)
         nursery.start_soon(self._announce_names)
         self._parts.directory.keep_announced(
             b"node", self._node_record, self._parts.identity, NODE_RECORD_TTL_S / 2

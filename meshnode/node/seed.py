@@ -24,6 +24,7 @@ from meshnode.errors import NotAMember
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.ids import Address, Contact, NetworkId, short, to_text
 from meshnode.machine import Random
+from meshnode.net.addresses import primary_address
 from meshnode.net.binding import bind_both
 from meshnode.net.connection import Peer
 from meshnode.net.datagrams import DatagramSocket
@@ -32,7 +33,6 @@ from meshnode.net.pool import ConnectionPool
 from meshnode.net.seed_channel import SeedChannel
 from meshnode.net.settings import NetSettings
 from meshnode.net.tokens import Tokens
-from meshnode.node.building import primary_address
 from meshnode.node.clock import unix_now
 from meshnode.node.driver import Driver
 from meshnode.node.membership_files import load_identity

@@ -186,6 +186,20 @@ class LoadMeter:
         # Its own lane's work is before a request, whatever the other cores do.
         return wide_ms + max(longest_ms, narrow_ms / cores)
 
+    def completes_ms(self, module: ContentHash, place: int, now: float) -> float:
+        """Return when the request at a place of a module's queue (0: next) would be done.
+
+        What other modules have waiting is left out: then it is later than this.
+        """
+        running = self._running.get(module)
+        left_ms = 0.0
+        if running is not None:
+            left_ms = max(0.0, running.expected_ms - (now - running.started_at) * 1000)
+        curve, bound = self._curve(module), self._bound(module)
+        before = place // bound
+        batch = min(bound, max(1, self._queues.get(module, 0) - before * bound))
+        return left_ms + before * curve.batch_ms(bound) + curve.batch_ms(batch)
+
     def _work_ms(self, module: ContentHash, now: float, alone: bool) -> float:
         """Return how long a module's running batch and its queue take."""
         total = 0.0

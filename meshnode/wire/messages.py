@@ -14,6 +14,8 @@ from meshnode.wire.dht_messages import FoundRecords as FoundRecords
 from meshnode.wire.dht_messages import GetRecords as GetRecords
 from meshnode.wire.dht_messages import PutRecord as PutRecord
 from meshnode.wire.dht_messages import PutReply as PutReply
+from meshnode.wire.idle import IdleCall as IdleCall
+from meshnode.wire.idle import IdleReply as IdleReply
 from meshnode.wire.membership import Accusation as Accusation
 from meshnode.wire.membership import Ack as Ack
 from meshnode.wire.membership import Digest as Digest
@@ -250,10 +252,10 @@ Datagram: TypeAlias = (
 """What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
 
 ModuleRequest: TypeAlias = (
-    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules
+    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | IdleCall
 )
 ModuleReply: TypeAlias = (
-    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog
+    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog | IdleReply
 )
 Request: TypeAlias = ModuleRequest | Join | Reconcile | ReachRequest
 Reply: TypeAlias = ModuleReply | Admission | Reconciled | ReachReply

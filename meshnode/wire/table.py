@@ -220,6 +220,8 @@ CALLS: dict[int, Call] = {
     25: Call(
         Record(messages.Reconciled, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
     ),
+    26: _call(messages.IdleCall, load=LOAD, room=U16),
+    27: _call(messages.IdleReply, given=U16, load=LOAD),
     **{n: Call(record, BODY_BYTES_MAX.get(n, 0)) for n, record in REACH.items()},
 }
 

@@ -62,6 +62,7 @@ async def lane_of(
             turns=turns or Turns(2),
             nursery=nursery,
             pretence=REAL,
+            note_came=lambda: None,
             note_finished=lambda: None,
         )
         settings = BatchingSettings(batch_max=batch_max)

@@ -132,6 +132,8 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             because=("64 requests wait", "the oldest for 910 ms"),
             try_="again in 1 s",
         ),
+        "idle-call": m.IdleCall(load=LOAD, room=8),
+        "idle-reply": m.IdleReply(given=2, load=LOAD),
         "given-up": m.Failure(
             code="MN-508", message="an idle node asked for it", load=LOAD, instead=LOAD.node
         ),

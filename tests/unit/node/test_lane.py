@@ -10,10 +10,10 @@ import trio
 
 from meshnode.batching.settings import BatchingSettings
 from meshnode.caps import Caps
-from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded, Trapped
-from meshnode.ids import ContentHash, NodeId
+from meshnode.errors import DeadlineExceeded, GivenUp, MeshnodeError, Overloaded, Trapped
+from meshnode.ids import ContentHash, NodeId, NodeTag
 from meshnode.modules.manifest import Manifest
-from meshnode.node.lane import Lane, LaneParts
+from meshnode.node.lane import Answer, Lane, LaneParts
 from meshnode.node.pretence import Pretence
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Worker
@@ -40,6 +40,7 @@ async def lane_of(
     about: Manifest,
     *,
     slowdown: float = 1.0,
+    run_s: float = 0.0,
     settings: BatchingSettings | None = None,
 ) -> AsyncIterator[Lane]:
     async with trio.open_nursery() as nursery:
@@ -49,7 +50,8 @@ async def lane_of(
             meter=LoadMeter(NodeId(b"n" * 32), speed=100),
             turns=Turns(2),
             nursery=nursery,
-            pretence=Pretence(slowdown=slowdown),
+            pretence=Pretence(slowdown=slowdown, run_s=run_s),
+            note_came=lambda: None,
             note_finished=lambda: None,
         )
         lane = Lane(MODULE, loaded, worker, parts, settings or BatchingSettings())
@@ -84,6 +86,38 @@ async def test_a_request_is_answered_with_where_its_time_went(runtime: Runtime) 
         assert answer.batch == 1
         assert answer.timing.run_us > 0
         assert lane.memory_bytes > 0
+
+
+async def test_what_waits_is_given_to_an_idle_node_and_what_runs_is_not(runtime: Runtime) -> None:
+    one, outcomes = BatchingSettings(batch_max=1), {}
+    caller = NodeTag(b"idle-one")
+
+    async def ask_movable(value: float, *, movable: bool) -> None:
+        try:
+            run_by = trio.current_time() + 60
+            outcomes[value] = await lane.predict(rows(value), run_by=run_by, movable=movable)
+        except GivenUp as error:
+            outcomes[value] = error
+
+    async with (
+        lane_of(runtime, dist("echo"), ECHO, run_s=0.3, settings=one) as lane,
+        trio.open_nursery() as callers,
+    ):
+        callers.start_soon(lambda: ask_movable(0.0, movable=True))
+        while lane.idle or lane.queue(trio.current_time()):
+            await trio.lowlevel.checkpoint()
+        for value in (1.0, 2.0):
+            callers.start_soon(lambda v=value: ask_movable(v, movable=v == 1.0))
+        while len(queue := lane.queue(trio.current_time())) < 2:
+            await trio.lowlevel.checkpoint()
+        assert 0 < queue[0].completes_ms < queue[1].completes_ms
+        (movable,) = (w for w in queue if w.movable)
+        lane.give_up(movable.request, caller)
+    error = outcomes.pop(1.0)
+    assert isinstance(error, GivenUp)
+    assert error.instead == caller
+    assert all(isinstance(answer, Answer) for answer in outcomes.values())
+    assert len(outcomes) == 2
 
 
 async def test_what_gathers_runs_together_and_each_gets_its_own(runtime: Runtime) -> None:

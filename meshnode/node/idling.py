@@ -1,0 +1,129 @@
+"""Idling: a node that has run dry calls loaded neighbours for work, and answers such calls.
+
+Pairs with `placement/idle.py`. One task calls, one neighbour at a time; it sleeps while this node
+has work, or none of its neighbours has too much.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+import trio
+
+from meshnode.errors import MeshnodeError
+from meshnode.gossip.member import Member, MemberState
+from meshnode.ids import NodeTag, tag_of
+from meshnode.net.pool import ConnectionPool
+from meshnode.node.lanes import Lanes
+from meshnode.node.load import LoadReporter
+from meshnode.node.membership import Membership
+from meshnode.placement.board import Scoreboard
+from meshnode.placement.idle import IdleCaller, Neighbour, Offer
+from meshnode.placement.score import UNIT_MS, wait_ms
+from meshnode.placement.settings import PlacementSettings
+from meshnode.wire.messages import IdleCall, IdleReply, LoadRecord, ModuleLoad
+
+NEAR_MS = 8.0
+"""Round trip of a neighbour on the same LAN, with a busy event loop at both ends."""
+ROOM_MAX = 64
+CALL_TIMEOUT_S = 1.0
+
+
+class Idling:
+    """Calls for work when this node has none, and gives work to those who call."""
+
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        load: LoadReporter,
+        board: Scoreboard,
+        membership: Membership,
+        pool: ConnectionPool,
+        on_load: Callable[[LoadRecord], None],
+    ) -> None:
+        self._lanes = lanes
+        self._load = load
+        self._board = board
+        self._membership = membership
+        self._pool = pool
+        self._on_load = on_load
+        self._settings = PlacementSettings()
+        self._caller = IdleCaller(self._settings)
+        self._changed = trio.Event()
+        lanes.on_work = self._on_work
+
+    async def run(self) -> None:
+        """Call while there is nothing to do here, until cancelled."""
+        while True:
+            self._changed = trio.Event()
+            due_at = self._caller.next_timer()
+            with trio.move_on_at(inf if due_at is None else due_at):
+                await self._changed.wait()
+                continue
+            await self._call_one()
+
+    def answer(self, call: IdleCall) -> IdleReply:
+        """Give a caller what waits here and would be done sooner there."""
+        self._on_load(call.load)
+        room = min(ROOM_MAX, call.room)
+        offers = {m.module: _offer(m, room) for m in call.load.modules if m.warm and m.first}
+        given = self._lanes.give_up(offers, NEAR_MS, call.load.node) if offers else 0
+        return IdleReply(given=given, load=self._load.record())
+
+    def _on_work(self, busy: bool) -> None:
+        if busy:
+            self._caller.busy()
+        else:
+            self._caller.dry(trio.current_time())
+            self._changed.set()
+
+    async def _call_one(self) -> None:
+        own = self._load.record()
+        warm = {m.module: m for m in own.modules if m.warm and m.first}
+        members = {tag_of(m.contact.node_id): m for m in self._membership.members() if _near(m)}
+        now = trio.current_time()
+        neighbours = (n for tag in members if (n := self._neighbour(tag, warm, now)) is not None)
+        tag = self._caller.choose(neighbours, 0.0, now)
+        if tag is None:
+            return
+        given = 0
+        try:
+            with trio.move_on_after(CALL_TIMEOUT_S):
+                call = IdleCall(load=own, room=ROOM_MAX)
+                reply = await self._pool.call(members[tag].contact, call, timeout_s=CALL_TIMEOUT_S)
+                if isinstance(reply, IdleReply):
+                    given = reply.given
+                    self._on_load(reply.load)
+        except MeshnodeError:
+            pass  # who cannot be reached has nothing to give; his requests find out by themselves
+        self._caller.answered(given, trio.current_time())
+        if self._lanes.busy:
+            self._caller.busy()
+
+    def _neighbour(
+        self, tag: NodeTag, warm: dict[NodeTag, ModuleLoad], now: float
+    ) -> Neighbour | None:
+        """Return a neighbour with the most that a module we share would gain here."""
+        standing = self._board.standing(tag)
+        record = None if standing is None else standing.record
+        if standing is None or record is None or not record.wait:
+            return None
+        age_ms = max(0.0, now - standing.written_at) * 1000
+        mean_ms = record.wait_mean * UNIT_MS
+        expected_ms = wait_ms(record.wait * UNIT_MS, mean_ms, 0.0, age_ms, self._settings)
+        gains = [
+            (there.first - warm[there.module].first) * UNIT_MS
+            for there in record.modules
+            if there.module in warm and there.first
+        ]
+        return Neighbour(tag, expected_ms, max(gains)) if gains else None
+
+
+def _near(member: Member) -> bool:
+    return (
+        member.state is MemberState.ALIVE and member.rtt_ms is not None and member.rtt_ms < NEAR_MS
+    )
+
+
+def _offer(module: ModuleLoad, room: int) -> Offer:
+    return Offer(module.first * UNIT_MS, module.unit * UNIT_MS, room)
