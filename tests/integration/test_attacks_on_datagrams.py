@@ -224,15 +224,16 @@ if libc.unshare(CLONE_NEWNET) and libc.unshare(CLONE_NEWNET | CLONE_NEWUSER):
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     fcntl.ioctl(sock, 0x8922, struct.pack("16sI", b"lo", 1280))         # SIOCSIFMTU
     fcntl.ioctl(sock, 0x8914, struct.pack("16sh", b"lo", 0x1 | 0x40))   # SIOCSIFFLAGS: up
-from meshnode.wire.messages import FindNode
+from meshnode.wire.messages import GetRecords
 from tests.integration.listening import node as stream_node
 from tests.integration.test_datagrams import node
 from tests.unit.net.test_connection import echo, predict
 from tests.unit.net.mesh import ALICE, BOB
 if "larger" in sys.argv:
     from meshnode.identity import sealing
-    from meshnode.net import datagrams
+    from meshnode.net import datagrams, trimming
     from meshnode.wire import codec
+    trimming.MESSAGE_BYTES_MAX = 1400
     codec.MESSAGE_BYTES_MAX = sealing.PLAINTEXT_BYTES_MAX = datagrams.PLAINTEXT_BYTES_MAX = 1400
     datagrams.PADDED_BYTES = 1399
 
@@ -244,7 +245,7 @@ async def main():
     with trio.fail_after(30):
         async with node(ALICE) as a, node(BOB) as b:
             for number in range(20):
-                a.say(b, FindNode(rpc=number, target=bytes(32)))
+                a.say(b, GetRecords(rpc=number, key=bytes(32)))
             if "larger" not in sys.argv:
                 for _ in range(20):
                     await b.next()
