@@ -21,6 +21,8 @@ MODULE = "digits"
 STARTING_AT_ONCE = 4
 """Nodes started at once: each wants a core for a second."""
 DEADLINE_S = 10.0
+PUBLISH_S = 300.0
+"""A quarter of all packets lost is hard on TCP."""
 PAUSE_S = 0.05
 """Between two requests of one source."""
 
@@ -88,7 +90,9 @@ class LabMesh:
             first, "pack", str(asset("digits.onnx")), "--name", MODULE, "--version", "1.0.0"
         ).result["packed"]
         path = str(self.play.root / packed["file"])
-        self.play.verb(first, "publish", path, "--replicas", str(replicas)).result  # noqa: B018
+        self.play.verb(  # noqa: B018
+            first, "publish", path, "--replicas", str(replicas), timeout_s=PUBLISH_S
+        ).result
 
     def client(self, name: str) -> Client:
         """Return a client of a node; its control socket is a file, which every host sees."""
