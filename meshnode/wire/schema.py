@@ -189,13 +189,13 @@ class ListOf:
 
     def pack(self, value: Value) -> Plain:
         """Each item packed."""
-        return self._each(self.item.pack, value)
+        return self._each(self.item.pack, value) if value else []
 
     def unpack(self, plain: Plain) -> Value:
         """Each item unpacked."""
         if type(plain) is not list:
             raise Misfit("is not a list")
-        return tuple(self._each(self.item.unpack, plain))
+        return tuple(self._each(self.item.unpack, plain)) if plain else ()
 
     def _each(self, convert: Callable[[Value], Value], values: Value) -> list[Value]:
         """Convert every item; a Misfit gets the item's place into its path."""
