@@ -82,6 +82,13 @@ class Findings:
         return live >= s.providers_enough or (live > 0 and seen)
 
     @property
+    def wanted(self) -> int | None:
+        """How many witnesses of a single value are still wanted; None: nobody can say yet."""
+        if self.thorough or self.all_of_them or not self._best:
+            return None
+        return max(1, self._settings.answers_enough - len(self._witnesses))
+
+    @property
     def doubtful(self) -> bool:
         """Whether a second look is worth its cost: a miss, few witnesses, or a contradiction."""
         if self.all_of_them:

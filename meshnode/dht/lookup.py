@@ -85,10 +85,16 @@ class Lookup:
             self._states = {i: s for i, s in self._states.items() if i in kept}
             self._dropped = True
 
-    def next_queries(self) -> list[Contact]:
-        """Return contacts to ask now; they count as asked from here on."""
+    def next_queries(self, slots_max: int | None = None) -> list[Contact]:
+        """Return contacts to ask now; they count as asked from here on.
+
+        `slots_max` is how many answers are still wanted, where that is known: no more are asked.
+        """
         queries: list[Contact] = []
-        room = self._settings.alpha - self._count(State.ASKED)
+        slots = self._settings.alpha
+        if slots_max is not None:
+            slots = max(1, min(slots, slots_max))
+        room = slots - self._count(State.ASKED)
         for node in self._nearest(skip=(State.FAILED, State.SILENT, State.OVERDUE)):
             if len(queries) >= room or self.rpcs >= self._settings.rpcs_max:
                 break

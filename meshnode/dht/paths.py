@@ -35,8 +35,9 @@ class Paths:
         for first, path in enumerate(self._paths):
             path.add(listed[first :: len(self._paths)])
 
-    def next_queries(self) -> list[Contact]:
+    def next_queries(self, slots_max: int | None = None) -> list[Contact]:
         """Return contacts to ask now, of all paths."""
+        del slots_max  # each path is looked along to its end
         return [contact for path in self._paths for contact in path.next_queries()]
 
     def on_answer(self, sender: Contact, closer: Iterable[Contact]) -> None:

@@ -78,7 +78,8 @@ class Searches:
         if search.done:
             self._end(search)
             return []
-        asked = search.lookup.next_queries()
+        wanted = None if search.findings is None else search.findings.wanted
+        asked = search.lookup.next_queries(wanted)
         self._counters.rpcs += len(asked)
         return [self._ask(search, contact, now) for contact in asked]
 

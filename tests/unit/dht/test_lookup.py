@@ -34,6 +34,16 @@ def test_an_answer_frees_its_slot_at_once() -> None:
     assert look.next_queries() == [NODES[2]]
 
 
+def test_no_more_are_asked_than_answers_are_wanted() -> None:
+    look = lookup(NODES[:4])
+    assert look.next_queries(1) == [NODES[0]]
+    assert look.next_queries(1) == []
+    look.on_silence(NODES[0].node_id)
+    assert look.next_queries(1) == [NODES[1]], "silence counts as no answer"
+    assert look.next_queries(0) == []
+    assert look.next_queries(9) == [NODES[2]]
+
+
 def test_silence_frees_the_slot_but_finishes_nothing() -> None:
     look = lookup(NODES[:1])
     look.next_queries()
