@@ -25,12 +25,12 @@ from meshnode.errors import (
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
-from meshnode.node.course import Course
 from meshnode.node.local import Local
 from meshnode.node.overdue import Overdue
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
+from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
 from meshnode.wire.messages import LoadRecord, Predict, Prediction
 

@@ -45,6 +45,11 @@ class Course:
         return not (self.failures or self.refusals or self.cold_refusals or self.moved)
 
     @property
+    def undecided(self) -> bool:
+        """Whether it goes wherever is best: nobody is avoided, no idle caller was named."""
+        return not (self._failed or self._cold) and self._instead is None
+
+    @property
     def is_over(self) -> bool:
         """Whether enough nodes were asked."""
         sent_on = self.refusals + self.cold_refusals + self.moved

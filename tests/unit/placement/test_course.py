@@ -15,8 +15,8 @@ from meshnode.errors import (
     PeerUnreachable,
 )
 from meshnode.ids import tag_of
-from meshnode.node.course import ATTEMPTS_MAX, REFUSALS_MAX, Course
 from meshnode.placement.choose import Decision
+from meshnode.placement.course import ATTEMPTS_MAX, REFUSALS_MAX, Course
 from meshnode.wire.terms import NO_ALTERNATIVE
 from tests.unit.placement.nodes import decide, node, node_id, record
 
