@@ -19,7 +19,7 @@ Rules:
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
@@ -103,10 +103,14 @@ class _Running:
 class Batcher:
     """The queue of one lane."""
 
-    def __init__(self, settings: BatchingSettings) -> None:
+    def __init__(
+        self, settings: BatchingSettings, sizing: Callable[[int], Sizing] = Sizing
+    ) -> None:
+        """Take the bounds, and what makes the sizing of a kind from its `batch_max`."""
         if settings.batch_max < 1 or settings.queue_max < 1:
             raise ValueError("a lane needs room for at least one request")
         self._settings = settings
+        self._new_sizing = sizing
         self._waiting: OrderedDict[RequestId, Offer] = OrderedDict()
         self._since: dict[RequestId, float] = {}
         self._rows: dict[Hashable, int] = {}
@@ -288,7 +292,7 @@ class Batcher:
     def _sizing(self, family: Hashable) -> Sizing:
         sizing = self._sizings.get(family)
         if sizing is None:
-            sizing = self._sizings[family] = Sizing(self._settings.batch_max)
+            sizing = self._sizings[family] = self._new_sizing(self._settings.batch_max)
             while len(self._sizings) > KINDS_MAX:
                 self._sizings.popitem(last=False)
         self._sizings.move_to_end(family)
