@@ -23,6 +23,8 @@ class Candidate:
     holds: bool
     """The module is on its disk."""
     is_self: bool = False
+    bytes_per_ms: float | None = None
+    """What its path was measured to carry; None: not known, the setting's estimate."""
     unfit: str = ""
     """Why membership says not to use it ("dead", "suspect"), or empty."""
     policy: str = ""

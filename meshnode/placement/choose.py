@@ -135,6 +135,7 @@ class Weighing:
         "_module",
         "_module_bytes",
         "_now",
+        "_payload_bytes",
         "_per_speed",
         "_settings",
         "_speed",
@@ -154,6 +155,7 @@ class Weighing:
         self._module = module
         self._module_bytes = module_bytes
         self._now = now
+        self._payload_bytes = payload_bytes
         self._transfer_ms = payload_bytes / board.settings.bytes_per_ms
         last = board.last_server(source)
         self._last_server = None if last is None else board.standing(last)
@@ -191,6 +193,8 @@ class Weighing:
         else:
             network = settings.rtt_prior_ms if c.rtt_ms is None else c.rtt_ms
             transfer = self._transfer_ms
+            if c.bytes_per_ms is not None:
+                transfer = self._payload_bytes / c.bytes_per_ms
         bias = 0.0 if standing is None else standing.bias(self._now, settings)
         last = standing is not None and standing is self._last_server
         return Score(

@@ -4,7 +4,7 @@
 price of the second best, many times a second, from candidates that are the same each time. A
 `Field` reads a record once, when it comes, and leaves to the moment of choice only what depends on
 it: the record's age, requests in flight, bias, the payload. Its scores are those of `choose`;
-where the two could differ (somebody is avoided after a failure) it declines, and `choose` decides.
+where the two could differ (most of the view has failed) it declines, and `choose` decides.
 What a run takes where nobody measured it is estimated when the field is made.
 """
 
@@ -38,8 +38,10 @@ class _Row:
         "caution_ms",
         "cold_ms",
         "estimated",
+        "least_ms",
         "mean_ms",
         "network_ms",
+        "per_byte_ms",
         "record",
         "run_ms",
         "standing",
@@ -47,13 +49,16 @@ class _Row:
         "warm",
     )
 
-    def __init__(self, candidate: Candidate, standing: Standing, network_ms: float) -> None:
+    def __init__(
+        self, candidate: Candidate, standing: Standing, network_ms: float, bytes_per_ms: float
+    ) -> None:
         self.candidate = candidate
         self.standing = standing
         self.network_ms = network_ms
+        self.per_byte_ms = 1.0 / (candidate.bytes_per_ms or bytes_per_ms)
         self.record: LoadRecord | None = None
         self.mean_ms = self.swing_ms = self.caution_ms = 0.0
-        self.run_ms = self.cold_ms = self.base_ms = 0.0
+        self.run_ms = self.cold_ms = self.base_ms = self.least_ms = 0.0
         self.warm = self.estimated = False
 
 
@@ -85,7 +90,7 @@ class Field:
         for c in candidates:
             standing = board.known(tag_of(c.contact.node_id))
             network_ms = 0.0 if c.is_self else prior_ms if c.rtt_ms is None else c.rtt_ms
-            row = _Row(c, standing, network_ms)
+            row = _Row(c, standing, network_ms, self._settings.bytes_per_ms)
             if c.is_self:
                 self._own = row
             else:
@@ -99,8 +104,6 @@ class Field:
         `own` is this node's record of this moment, if it is a candidate.
         """
         settings = self._settings
-        age_ms_max = settings.record_age_s_max * 1000
-        transfer_ms = payload_bytes / settings.bytes_per_ms
         last_tag = self._board.last_server(source)
         last = None if last_tag is None else self._board.standing(last_tag)
         best_ms = second_ms = inf
@@ -109,24 +112,49 @@ class Field:
             if own is None or not self._read(self._own, own):
                 return None
             best, best_ms = self._own, self._own_ms(own, last, now)
-        for row in self._rows:
+        rows = self._usable(now)
+        if rows is None:
+            return None
+        for row in rows:
             standing = row.standing
-            record = standing.record
-            if record is None or standing.excluded_until > now:
-                return None
-            if record is not row.record and not self._read(row, record):
-                return None
+            moved_ms = payload_bytes * row.per_byte_ms
+            if row.least_ms + moved_ms - settings.sticky_ms >= second_ms:
+                continue  # most of a wide view is out before its age is reckoned
             age_ms = (now - standing.written_at) * 1000
-            total_ms = row.base_ms + transfer_ms + self._wait_ms(row, age_ms, now)
+            total_ms = row.base_ms + moved_ms + self._wait_ms(row, age_ms, now)
             if standing.bias_ms > 0.0 or standing is last:
                 total_ms += self._learned_ms(standing, last, now)
-            if age_ms > age_ms_max:
-                total_ms = inf
             if total_ms < best_ms:
                 best, best_ms, second_ms = row, total_ms, best_ms
             elif total_ms < second_ms:
                 second_ms = total_ms
-        return self._picked(best, best_ms, second_ms, transfer_ms, last, now)
+        return self._picked(best, best_ms, second_ms, payload_bytes, last, now)
+
+    def _usable(self, now: float) -> list[_Row] | None:
+        """Read what is new and return who can be asked, or None if `choose` has to judge.
+
+        Who failed is left out, as `choose` does unless it is more than half of the view.
+        """
+        heard_after = now - self._settings.record_age_s_max
+        left_out = avoided = 0
+        for row in self._rows:
+            standing = row.standing
+            record = standing.record
+            if record is None or (record is not row.record and not self._read(row, record)):
+                return None
+            if standing.excluded_until > now:
+                avoided += 1
+            elif standing.written_at < heard_after:
+                left_out += 1
+        if not avoided and not left_out:
+            return self._rows
+        if avoided > (len(self._rows) - left_out + (self._own is not None)) // 2:
+            return None
+        return [
+            row
+            for row in self._rows
+            if row.standing.excluded_until <= now and row.standing.written_at >= heard_after
+        ]
 
     def _wait_ms(self, row: _Row, age_ms: float, now: float) -> float:
         """Return the wait to expect, as `score.wait_ms` and `score.corrected_ms` do."""
@@ -175,6 +203,8 @@ class Field:
             holds = row.candidate.holds if row.candidate.is_self else known is not None
             row.cold_ms = cold_ms(holds, self._module_bytes, self._settings)
         row.base_ms = row.network_ms + row.run_ms + row.cold_ms
+        # Whatever its age, the wait lies between what was said and the mean, or above by caution.
+        row.least_ms = row.base_ms + max(0.0, row.mean_ms + min(0.0, row.swing_ms))
         return True
 
     def _picked(
@@ -182,7 +212,7 @@ class Field:
         row: _Row | None,
         total_ms: float,
         second_ms: float,
-        transfer_ms: float,
+        payload_bytes: int,
         last: Standing | None,
         now: float,
     ) -> Pick | None:
@@ -191,7 +221,7 @@ class Field:
             return None
         bias_ms = max(0.0, row.standing.bias(now, self._settings))
         sticky_ms = -self._settings.sticky_ms if row.standing is last else 0.0
-        moved_ms = 0.0 if row.candidate.is_self else transfer_ms
+        moved_ms = 0.0 if row.candidate.is_self else payload_bytes * row.per_byte_ms
         queue_ms = max(0.0, total_ms - row.base_ms - moved_ms - bias_ms - sticky_ms)
         way = (row.network_ms, moved_ms, queue_ms, row.run_ms, row.cold_ms)
         return Pick(
