@@ -110,9 +110,11 @@ class Idling:
             return None
         age_ms = max(0.0, now - standing.written_at) * 1000
         mean_ms = record.wait_mean * UNIT_MS
-        expected_ms = wait_ms(record.wait * UNIT_MS, mean_ms, 0.0, age_ms, self._settings)
-        gains = [
-            (there.first - warm[there.module].first) * UNIT_MS
+        sigma_ms = record.wait_sigma * UNIT_MS
+        expected_ms = wait_ms(record.wait * UNIT_MS, mean_ms, sigma_ms, age_ms, self._settings)
+        share = self._settings.idle_share
+        gains = [  # the last one that waits there is done at w + s1 - c
+            (there.first - there.unit - share * warm[there.module].first) * UNIT_MS
             for there in record.modules
             if there.module in warm and there.first
         ]

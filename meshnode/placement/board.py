@@ -135,13 +135,16 @@ class Scoreboard:
         tag = tag_of(node)
         standing = self._standing(tag)
         sent = standing.sent.pop(request, None)
+        surprise_ms = 0.0
         if sent is not None:
             surprise_ms = observed_ms - sent.promised_ms
             bias_ms = standing.bias(now, self.settings)
             standing.bias_ms = bias_ms + self.settings.bias_gain * (surprise_ms - bias_ms)
             standing.bias_at = now
-        standing.failures = 0
-        standing.excluded_until = 0.0
+        if sent is None or surprise_ms <= self.settings.overdue_ms:
+            # One that comes late does not restore a node that was avoided for being late.
+            standing.failures = 0
+            standing.excluded_until = 0.0
         if source:
             self._last_servers[source] = tag
             self._last_servers.move_to_end(source)
@@ -165,6 +168,21 @@ class Scoreboard:
         standing.failures += 1
         standing.failed_at = now
         standing.excluded_until = now + min(doubled_s, self.settings.exclude_s_max)
+
+    def on_broken(self, node: NodeId, request: RequestId, waited_ms: float, now: float) -> None:
+        """A node lives but broke its promises for a request, which is taken back after `waited_ms`.
+
+        Avoid it as after a failure, and hold against it that it takes at least so long: from then
+        on it is ranked by what was measured and not by what it says.
+        """
+        standing = self._standing(tag_of(node))
+        sent = standing.sent.pop(request, None)
+        bias_ms = standing.bias(now, self.settings)
+        surprise_ms = 0.0 if sent is None else waited_ms - sent.promised_ms
+        if surprise_ms > bias_ms:
+            standing.bias_ms = bias_ms + self.settings.broken_gain * (surprise_ms - bias_ms)
+            standing.bias_at = now
+        self.on_failure(node, now)
 
     def forget(self, node: NodeId) -> None:
         """Forget everything about a node (it is dead or left; if it returns it starts anew)."""

@@ -20,6 +20,9 @@ class Neighbour:
     node: NodeTag
     wait_ms: float
     run_ms: float
+    each_ms: float = 0.0
+    """c: what one waiting request adds to w. The last one that waits is done at w + s1 - c, and
+    that is what a call can improve: without it, a fast node asks slow ones that have no queue."""
 
 
 class IdleCaller:
@@ -54,13 +57,13 @@ class IdleCaller:
         """
         if self._due_at is None or now < self._due_at:
             return None
-        least_ms = self._settings.idle_gain_ms
+        least_ms = worth_ms(own_run_ms, self._settings)
         best: Neighbour | None = None
         if len(self._asked) < self._settings.idle_calls_max:
             for each in neighbours:
-                gain_ms = each.wait_ms + each.run_ms - own_run_ms
-                if gain_ms > least_ms and each.node not in self._asked:
-                    best, least_ms = each, gain_ms
+                last_ms = each.wait_ms + each.run_ms - each.each_ms
+                if last_ms > least_ms and each.node not in self._asked:
+                    best, least_ms = each, last_ms
         if best is None:
             self._rest(now)
             return None
@@ -80,6 +83,11 @@ class IdleCaller:
         self._asked.clear()
         self._due_at = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._settings.idle_pause_s_max)
+
+
+def worth_ms(own_run_ms: float, settings: PlacementSettings) -> float:
+    """Return how late a neighbour's last waiting request must be, for a call to be worth it."""
+    return settings.idle_share * own_run_ms + settings.idle_gain_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,20 +10,28 @@ class PlacementSettings:
     tau_ms: float = 200.0
     """How fast a record's waiting time decays to the node's own mean: exp(-age / tau)."""
 
-    pessimism: float = 1.0
-    """kappa: how many sigmas of a node's own variation are added to an infinitely old record."""
+    pessimism: float = 1.25
+    """kappa: how many sigmas of a node's own variation are added to an infinitely old record. 1.25
+    instead of 1 refuses a fifth less and keeps 0.4 % more of the frames within 100 ms."""
 
-    crowd: float = 1.0
-    """chi: what others are assumed to have sent there since, for each request of our own."""
+    crowd: float = 2.0
+    """chi: what others are assumed to have sent there since, for each request of our own. 2 and not
+    1: beside `bias_gain` it takes 2 % off p99 at 80 % load (220 nodes)."""
 
     horizon_s: float = 1.0
     """Own requests older than this are in every record that is still used."""
 
-    sticky_ms: float = 5.0
-    """Bonus for the last server of a source. 5 ms costs nothing at p99, 20 ms costs 5 %."""
+    sticky_ms: float = 2.0
+    """Bonus for the last server of a source: what is as good stays. 5 ms keeps 26 % of the frames
+    at their last server instead of 23 % and costs 0.4 ms of the mean, 20 ms costs 5 % of p99."""
 
-    bias_gain: float = 0.1
-    """How fast the learned difference between promise and observation moves."""
+    bias_gain: float = 0.05
+    """How fast the learned difference between promise and observation moves: with 0.1 single
+    batches' noise is learned."""
+
+    broken_gain: float = 0.5
+    """The same when a promise was broken so that the request was taken back: who lies is learned
+    at once, or each exclusion's end would cost another request."""
 
     bias_half_life_s: float = 20.0
     """How fast it is forgotten while nobody is sent there; else one bad answer would shun a node
@@ -44,8 +52,13 @@ class PlacementSettings:
     idle_calls_max: int = 3
     """Neighbours that a dry node asks in one round, one after the other."""
 
-    idle_gain_ms: float = 20.0
-    """A neighbour is asked only if its work is believed to be so much later than here."""
+    idle_gain_ms: float = 2.0
+    idle_share: float = 0.75
+    """A neighbour is asked only if the last request that waits there is believed to be done later
+    than this share of a run here, and that gain. Less than all of a run, because beliefs are old
+    and a call also says that this node is idle: at 80 % load, asking only where 8 ms would surely
+    be gained gives p99 1.12 times the oracle's with 25 messages/s, this 1.08 with 48, and asking
+    nearly everybody no better with 67."""
 
     idle_pause_s_min: float = 0.010
     idle_pause_s_max: float = 1.0

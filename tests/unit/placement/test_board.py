@@ -1,6 +1,8 @@
 """Scoreboard: newest records, in-flight requests, bias, exclusions, last servers."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshnode.ids import tag_of
 from meshnode.placement.board import InFlight, Scoreboard
@@ -68,7 +70,7 @@ def test_answers_and_losses_end_what_is_in_flight() -> None:
 
 
 def test_bias_moves_a_tenth_of_the_surprise_with_each_answer() -> None:
-    board = Scoreboard()
+    board = Scoreboard(PlacementSettings(bias_gain=0.1))
     board.on_sent(A, request(1), MODULE, promise(run=10.0), NOW)
     board.on_answer(A, request(1), "", 110.0, NOW)
     assert board.bias_ms(A, NOW) == pytest.approx(10.0)
@@ -78,7 +80,7 @@ def test_bias_moves_a_tenth_of_the_surprise_with_each_answer() -> None:
 
 
 def test_bias_fades_while_nobody_is_sent_there() -> None:
-    board = Scoreboard(PlacementSettings(bias_half_life_s=20.0))
+    board = Scoreboard(PlacementSettings(bias_gain=0.1, bias_half_life_s=20.0))
     board.on_sent(A, request(1), MODULE, promise(), NOW)
     board.on_answer(A, request(1), "", 5010.0, NOW)
     assert board.bias_ms(A, NOW + 20) == pytest.approx(250.0)
@@ -152,3 +154,59 @@ def test_a_record_that_gossip_has_judged_replaces_an_invented_one() -> None:
     board.on_record(record("a", sequence=900), None, NOW)
     assert board.on_record(record("a", sequence=3), None, NOW, judged=True)
     assert board.record_of(A, NOW) == (record("a", sequence=3), 0.0)
+
+
+def test_who_broke_its_word_is_ranked_by_what_was_measured() -> None:
+    board = Scoreboard(PlacementSettings(broken_gain=0.5))
+    board.on_sent(A, request(1), MODULE, promise(run=10.0), NOW)
+    board.on_broken(A, request(1), 210.0, NOW + 0.21)
+    assert board.exclusion(A, NOW + 0.3) is not None
+    assert board.bias_ms(A, NOW + 0.21) == pytest.approx(100.0)
+    assert in_flight(board, NOW, NOW + 0.3) == (0.0, 0.0)
+
+
+def test_an_answer_that_comes_late_does_not_restore_who_is_avoided() -> None:
+    board = Scoreboard()
+    for number, took_ms in ((1, 500.0), (2, 12.0)):
+        board.on_sent(A, request(number), MODULE, promise(run=10.0), NOW)
+        board.on_failure(A, NOW)
+        board.on_answer(A, request(number), "", took_ms, NOW + 0.5)
+        assert (board.exclusion(A, NOW + 0.6) is None) == (took_ms < 100)
+
+
+NAMES = ("a", "b", "c")
+ENDS = ("answer", "gone", "forget", "failure", "record")
+steps = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.integers(0, 7), st.sampled_from(("sent", *ENDS))),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_counts_return_to_zero(done: list[tuple[str, int, str]]) -> None:
+    board = Scoreboard()
+    score = Score(1.0, 0.0, 5.0, 10.0, 0.0, 0.0, 0.0, False)
+    now = 0.0
+    for name, number, what in done:
+        now += 0.01
+        ident, scored = node_id(name), Scored(node(name), score)
+        match what:
+            case "sent":
+                board.on_sent(ident, request(number), MODULE, scored, now)
+            case "answer":
+                board.on_answer(ident, request(number), "camera", 20.0, now)
+            case "gone":
+                board.on_gone(ident, request(number))
+            case "forget":
+                board.forget(ident)
+            case "failure":
+                board.on_failure(ident, now)
+            case _:
+                board.on_record(record(name, sequence=number), None, now)
+    for name in NAMES:
+        for number in range(8):
+            board.on_gone(node_id(name), request(number))
+        standing = board.standing(tag_of(node_id(name)))
+        if standing is not None:
+            assert standing.in_flight(0.0, now, board.settings) == (0.0, 0.0)
+            assert not standing.sent
