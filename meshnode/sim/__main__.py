@@ -39,6 +39,13 @@ def _parser() -> ArgumentParser:
     figures.add_argument("--nodes", type=int, help="instead of each figure's own number")
     figures.add_argument("--seed", type=int, default=1)
     figures.set_defaults(run=_figures)
+    placement = commands.add_parser(
+        "placement-figures", help="what the placement's acceptance is measured by"
+    )
+    placement.add_argument("names", nargs="*", help="which; all by default")
+    placement.add_argument("--seconds", type=float, default=20.0, help="virtual ones of each run")
+    placement.add_argument("--seed", type=int, default=1)
+    placement.set_defaults(run=_placement_figures)
     return parser
 
 
@@ -87,6 +94,16 @@ def _figures(options: Namespace) -> int:
     names = options.names or list(FIGURES)
     for name in names:
         for line in FIGURES[name](options.nodes, options.seed):
+            _say(line)
+    return 0
+
+
+def _placement_figures(options: Namespace) -> int:
+    from meshnode.sim.fleet.figures import FIGURES, Run
+
+    names = options.names or list(FIGURES)
+    for name in names:
+        for line in FIGURES[name](Run(seconds=options.seconds, seed=options.seed)):
             _say(line)
     return 0
 
