@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,57 @@ def test_json_has_the_machine_and_every_row(
 def test_what_is_not_measured_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "disk"]) == 2
     assert "runtime" in capsys.readouterr().err
+
+
+TINY = ["bench", "--sim", "cameras=20,gateways=4,regional=1,fps=2", "--seconds", "0.5"]
+
+
+def test_a_fleet_is_simulated_and_said_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--policy", "mesh", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["nodes"], said["cameras"], said["cameras_offer_per_s"]) == (5, 20, 40.0)
+    assert [p["policy"] for p in said["policies"]] == ["oracle", "mesh"]
+    assert all(p["lost"] == 0 < p["requests"] for p in said["policies"])
+
+
+def test_a_fleet_is_said_in_lines_and_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    picture = tmp_path / "p99.svg"
+    assert main([*TINY, "--policy", "hash", "--svg", str(picture)]) == 0
+    text = capsys.readouterr().out
+    assert "20 cameras x 2 fps = 40 frames/s" in text
+    assert "xoracle" in text
+    assert picture.read_text().startswith("<svg")
+
+
+def test_a_fleet_of_ones_own_is_read_from_a_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text("[[nodes]]\ncount = 3\neach_ms = 20\ncameras = 2\n")
+    words = ["bench", "--scenario", str(path), "--seconds", "0.5", "--policy", "mesh"]
+    assert main(words) == 0
+    assert "3 nodes, 6 cameras" in capsys.readouterr().out
+    path.write_text("[[nodes]]\ncount = 3\n")
+    assert main(words) == 2
+    assert "each_ms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench"],
+        ["bench", "runtime", "--sim", "fps=1"],
+        ["bench", "--sim", "fps=1", "--scenario", "x"],
+        ["bench", "--sim", "cars=1"],
+        ["bench", "--sim", "fps=1", "--load", "9"],
+        ["bench", "--sim", "fps=1", "--policy", "luck"],
+        ["bench", "--scenario", "/nowhere/fleet.toml"],
+    ],
+)
+def test_a_fleet_that_cannot_be_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err
