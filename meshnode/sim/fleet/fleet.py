@@ -226,7 +226,7 @@ class Fleet:
             refused=tally.refused,
             lost=lost,
             requests=tally.offered,
-            hottest=hot.busy_s / over,
+            hottest=min(1.0, hot.busy_s / over),
             hottest_p99_ms=quantile(hot_times, 0.99),
             dispersion=tally.dispersion(seconds),
             stays=tally.stayed / max(1, tally.answered),
