@@ -9,7 +9,7 @@ from math import inf
 
 from meshnode.ids import NodeId
 from meshnode.machine import Random
-from meshnode.placement.affinity import BOUND, Bandit, Rotation, by_source
+from meshnode.placement.affinity import BOUND, Bandit, Capacities, Rotation, by_source
 from meshnode.placement.choose import Scored
 from meshnode.placement.course import Course
 from meshnode.placement.settings import PlacementSettings
@@ -49,16 +49,18 @@ class MeshBySource(MeshOrdered):
         """See `Policy`."""
         super().begin()
         self._homes: dict[str, NodeId] = {}
+        self._capacities = [Capacities() for _ in self.members]
 
     def order(self, member: Member, ranked: list[Scored], request: Request) -> list[Scored]:
         """See `MeshOrdered`; where the source's home is within its bound, staying is counted."""
         source, now = request.camera.name, self.fleet.now
-        order = by_source(ranked, source)
+        capacities = self._capacities[member.index]
+        order = by_source(ranked, source, capacities)
         by_id = {s.node_id: s for s in ranked}
         home = self._homes.get(source)
         if home is None or home not in by_id:
             idle = [replace(s, score=s.score._replace(queue_ms=0.0)) for s in ranked]
-            home = self._homes[source] = by_source(idle, source)[0].node_id
+            home = self._homes[source] = by_source(idle, source, capacities)[0].node_id
         mean_ms = sum(s.score.queue_ms for s in ranked) / len(ranked)
         score = by_id[home].score
         if score.queue_ms <= max(BOUND * mean_ms, score.run_ms):

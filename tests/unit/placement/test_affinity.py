@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from meshnode.ids import ContentHash, NodeId
 from meshnode.machine import Random
-from meshnode.placement.affinity import Bandit, Rotation, by_source
+from meshnode.placement.affinity import Bandit, Capacities, Rotation, by_source
 from meshnode.placement.score import Score
 
 M = ContentHash(b"m" * 32)
@@ -96,3 +96,14 @@ def test_every_order_has_each_candidate_once(queues: list[float], source: str, s
         Bandit(Random(seed)).order(nodes, M),
     ):
         assert sorted(n.node_id for n in order) == [n.node_id for n in nodes]
+
+
+def test_a_time_at_the_edge_of_two_steps_moves_no_source_to_and_fro() -> None:
+    kept = Capacities()
+    edge = 10.0 * 2**0.5 * 0.8  # 11.3: between 8 and 16
+    found = [
+        {s: by_source([node(1, run=run), node(2)], s, kept)[0].node_id for s in SOURCES}
+        for run in (edge * 0.97, edge * 1.05, edge * 0.93)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert kept.run_ms(node(1).node_id, 40.0) == 32.0, "a machine that really is slower is seen"
