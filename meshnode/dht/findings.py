@@ -83,10 +83,14 @@ class Findings:
 
     @property
     def wanted(self) -> int | None:
-        """How many witnesses of a single value are still wanted; None: nobody can say yet."""
+        """How many should be asked at once for a single value; None: nobody can say yet.
+
+        The witnesses still wanted, and one to spare: of 2,000 nodes with 30 % dead, asking just as
+        many as are wanted saves 1.5 of 8.3 questions and takes a third longer.
+        """
         if self.thorough or self.all_of_them or not self._best:
             return None
-        return max(1, self._settings.answers_enough - len(self._witnesses))
+        return max(1, self._settings.answers_enough - len(self._witnesses)) + 1
 
     @property
     def doubtful(self) -> bool:
