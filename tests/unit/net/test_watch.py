@@ -1,4 +1,7 @@
-"""One task for the time of many connections."""
+"""One task for the time of many connections.
+
+Each test asks for the clock itself: pytest-trio does not see one that only a fixture has.
+"""
 
 from math import inf
 
@@ -22,13 +25,15 @@ class Ticked:
 
 
 @pytest.fixture
-async def watch(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> Watch:
+async def watch(nursery: trio.Nursery) -> Watch:
     made = Watch()
     nursery.start_soon(made.run)
     return made
 
 
-async def test_each_is_ticked_at_once_and_then_when_it_asked(watch: Watch) -> None:
+async def test_each_is_ticked_at_once_and_then_when_it_asked(
+    watch: Watch, autojump_clock: trio.testing.MockClock
+) -> None:
     began = trio.current_time()
     one, two = Ticked(3, 4), Ticked(5)
     watch.add(one)
@@ -38,7 +43,9 @@ async def test_each_is_ticked_at_once_and_then_when_it_asked(watch: Watch) -> No
     assert [at - began for at in two.at] == pytest.approx([0, 5], abs=0.1)
 
 
-async def test_an_earlier_time_wakes_it_and_a_later_one_does_not(watch: Watch) -> None:
+async def test_an_earlier_time_wakes_it_and_a_later_one_does_not(
+    watch: Watch, autojump_clock: trio.testing.MockClock
+) -> None:
     one = Ticked(100, 100, 100)
     watch.add(one)
     await trio.sleep(1)
@@ -48,7 +55,9 @@ async def test_an_earlier_time_wakes_it_and_a_later_one_does_not(watch: Watch) -
     assert len(one.at) == 2
 
 
-async def test_who_was_removed_is_left_alone(watch: Watch) -> None:
+async def test_who_was_removed_is_left_alone(
+    watch: Watch, autojump_clock: trio.testing.MockClock
+) -> None:
     one, two = Ticked(1, 1, 1, 1), Ticked(1, 1, 1, 1)
     watch.add(one)
     watch.add(two)
