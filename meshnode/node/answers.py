@@ -63,9 +63,9 @@ class Answers:
             raise NotAMember("only a member may ask this")
         if isinstance(request, ReachRequest):
             return await self._reach(peer, request)
-        return await self._answer_member(request)
+        return await self._answer_member(peer, request)
 
-    async def _answer_member(self, request: ModuleRequest) -> Reply:
+    async def _answer_member(self, peer: Peer, request: ModuleRequest) -> Reply:
         match request:
             case Predict():
                 return await self._local.serve(request)
@@ -82,4 +82,4 @@ class Answers:
             case ListModules():
                 return self._library.catalog()
             case IdleCall():
-                return self._idling.answer(request)
+                return self._idling.answer(peer.node_id, request)

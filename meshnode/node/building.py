@@ -22,7 +22,7 @@ from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
-from meshnode.ids import Address, Contact
+from meshnode.ids import Address, Contact, NodeId
 from meshnode.machine import Random
 from meshnode.net.addresses import primary_address
 from meshnode.net.channel import MeshChannel
@@ -267,7 +267,7 @@ class Building:
             board=self.board,
             pool=self.pool,
             on_unreachable=self.membership.suspect,
-            on_load=self._heard_with_answer,
+            on_load=self._heard_in_a_call,
         )
         self.idling = Idling(
             lanes=self.lanes,
@@ -275,7 +275,7 @@ class Building:
             board=self.board,
             membership=self.membership,
             pool=self.pool,
-            on_load=self._heard_with_answer,
+            on_load=self._heard_in_a_call,
         )
 
     def _publishing(self) -> None:
@@ -318,15 +318,12 @@ class Building:
     async def _answer(self, peer: Peer, request: Request) -> Reply:
         return await self.answers.answer(peer, request)
 
-    def _heard_load(self, record: LoadRecord) -> None:
-        self.board.on_record(record, None, trio.current_time())
-
     def _judged_load(self, record: LoadRecord) -> None:
         self.board.on_record(record, None, trio.current_time(), judged=True)
 
-    def _heard_with_answer(self, record: LoadRecord) -> None:
-        self._heard_load(record)
-        self.membership.hear_load(record)
+    def _heard_in_a_call(self, speaker: NodeId, record: LoadRecord) -> None:
+        if self.board.on_word(speaker, record, trio.current_time()):
+            self.membership.hear_load(record)
 
     def _member_changed(self, member: Member) -> None:
         self.mesh_changed.set()

@@ -9,9 +9,9 @@ from math import inf
 
 import trio
 
-from meshnode.errors import MeshnodeError
+from meshnode.errors import MeshnodeError, RemoteProtocolError
 from meshnode.gossip.member import Member, MemberState
-from meshnode.ids import NodeTag, tag_of
+from meshnode.ids import NodeId, NodeTag, tag_of
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.lanes import Lanes
 from meshnode.node.load import LoadReporter
@@ -39,7 +39,7 @@ class Idling:
         board: Scoreboard,
         membership: Membership,
         pool: ConnectionPool,
-        on_load: Callable[[LoadRecord], None],
+        on_load: Callable[[NodeId, LoadRecord], None],
     ) -> None:
         self._lanes = lanes
         self._load = load
@@ -62,9 +62,14 @@ class Idling:
                 continue
             await self._call_one()
 
-    def answer(self, call: IdleCall) -> IdleReply:
-        """Give a caller what waits here and would be done sooner there."""
-        self._on_load(call.load)
+    def answer(self, caller: NodeId, call: IdleCall) -> IdleReply:
+        """Give a caller what waits here and would be done sooner there.
+
+        Raises RemoteProtocolError for one that speaks for another node.
+        """
+        if call.load.node != tag_of(caller):
+            raise RemoteProtocolError("an idle call in the name of another node")
+        self._on_load(caller, call.load)
         room = min(ROOM_MAX, call.room)
         offers = {m.module: _offer(m, room) for m in call.load.modules if m.warm and m.first}
         given = self._lanes.give_up(offers, NEAR_MS, call.load.node) if offers else 0
@@ -78,6 +83,10 @@ class Idling:
             self._changed.set()
 
     async def _call_one(self) -> None:
+        if not self._somebody_waits():
+            # Most of the time: nothing is worked out for it, as this runs after every lone request.
+            self._caller.choose((), 0.0, trio.current_time())
+            return
         own = self._load.record()
         warm = {m.module: m for m in own.modules if m.warm and m.first}
         members = {tag_of(m.contact.node_id): m for m in self._membership.members() if _near(m)}
@@ -93,12 +102,16 @@ class Idling:
                 reply = await self._pool.call(members[tag].contact, call, timeout_s=CALL_TIMEOUT_S)
                 if isinstance(reply, IdleReply):
                     given = reply.given
-                    self._on_load(reply.load)
+                    self._on_load(members[tag].contact.node_id, reply.load)
         except MeshnodeError:
             pass  # who cannot be reached has nothing to give; his requests find out by themselves
         self._caller.answered(given, trio.current_time())
         if self._lanes.busy:
             self._caller.busy()
+
+    def _somebody_waits(self) -> bool:
+        """Return whether any node's last record says that something waits there."""
+        return any(record.wait for record in self._board.records())
 
     def _neighbour(
         self, tag: NodeTag, warm: dict[NodeTag, ModuleLoad], now: float

@@ -81,7 +81,7 @@ class Requests:
         board: Scoreboard,
         pool: ConnectionPool,
         on_unreachable: Callable[[NodeId], None],
-        on_load: Callable[[LoadRecord], None],
+        on_load: Callable[[NodeId, LoadRecord], None],
     ) -> None:
         self._local = local
         self._view = view
@@ -190,7 +190,7 @@ class Requests:
         observed_ms = (now - started) * 1000 - prediction.timing.cold_us / 1000
         self._board.on_answer(node_id, request.request_id, request.source, observed_ms, now)
         if prediction.load is not None and not scored.candidate.is_self:
-            self._on_load(prediction.load)
+            self._on_load(node_id, prediction.load)
         return prediction
 
     async def _run_there(
@@ -242,7 +242,7 @@ class Requests:
         node_id = scored.candidate.contact.node_id
         now = trio.current_time()
         if isinstance(error.load, LoadRecord):
-            self._on_load(error.load)
+            self._on_load(node_id, error.load)
         if isinstance(error, PeerUnreachable):
             self._board.on_failure(node_id, now)
             self._on_unreachable(node_id)

@@ -5,6 +5,7 @@ last server of each source. Every change is one small call from the hall; nothin
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -115,6 +116,13 @@ class Scoreboard:
         standing.by_module = {m.module: m for m in record.modules}
         return True
 
+    def on_word(self, speaker: NodeId, record: LoadRecord, now: float) -> bool:
+        """Keep what a node says of itself in a call; return whether it was new.
+
+        Of another it says nothing here: whoever is asked could paint a rival busy, or idle.
+        """
+        return record.node == tag_of(speaker) and self.on_record(record, None, now)
+
     def on_sent(
         self, node: NodeId, request: RequestId, module: ContentHash, made: Promise, now: float
     ) -> None:
@@ -203,6 +211,10 @@ class Scoreboard:
     def standing(self, tag: NodeTag) -> Standing | None:
         """Return what is known of a node, or None; to be read only."""
         return self._standings.get(tag)
+
+    def records(self) -> Iterator[LoadRecord]:
+        """Yield the newest record of each node."""
+        return (s.record for s in self._standings.values() if s.record is not None)
 
     def known(self, tag: NodeTag) -> Standing:
         """Return what is known of a node, from now on too; to be read only."""

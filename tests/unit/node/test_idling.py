@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from meshnode.errors import PeerUnreachable
+from meshnode.errors import PeerUnreachable, RemoteProtocolError
 from meshnode.gossip.member import MemberState
 from meshnode.ids import NodeTag, tag_of
 from meshnode.node.idling import Idling
@@ -45,7 +45,7 @@ class Pool:
         assert call.load == OWN
         if not self.given:
             raise PeerUnreachable("gone")
-        return IdleReply(given=self.given.pop(0), load=record("a", sequence=9))
+        return IdleReply(given=self.given.pop(0), load=record(self.called[-1], sequence=9))
 
 
 def idling_of(pool: Pool, lanes: Lanes, heard: list[LoadRecord], **waits: float) -> Idling:
@@ -62,7 +62,7 @@ def idling_of(pool: Pool, lanes: Lanes, heard: list[LoadRecord], **waits: float)
         board=board,
         membership=SimpleNamespace(members=lambda: members),  # type: ignore[arg-type]
         pool=pool,  # type: ignore[arg-type]
-        on_load=heard.append,
+        on_load=lambda speaker, record: heard.append(record),
     )
 
 
@@ -102,9 +102,17 @@ async def test_a_caller_gets_what_its_warm_modules_can_run() -> None:
     lanes, heard = Lanes(), list[LoadRecord]()
     idling = idling_of(Pool(), lanes, heard)
     load = record("idle", run=20.0, unit=5.0)
-    assert idling.answer(IdleCall(load=load, room=4)).given == 2
+    assert idling.answer(node_id("idle"), IdleCall(load=load, room=4)).given == 2
     assert lanes.asked == [({tag_of(MODULE): Offer(20.0, 5.0, 4)}, tag_of(node_id("idle")))]
     cold = record("cold", warm=False)
-    assert idling.answer(IdleCall(load=cold, room=4)).given == 0
+    assert idling.answer(node_id("cold"), IdleCall(load=cold, room=4)).given == 0
     assert heard == [load, cold]
     assert len(lanes.asked) == 1
+
+
+async def test_nobody_calls_in_the_name_of_another() -> None:
+    lanes, heard = Lanes(), list[LoadRecord]()
+    idling = idling_of(Pool(), lanes, heard)
+    with pytest.raises(RemoteProtocolError, match="another node"):
+        idling.answer(node_id("liar"), IdleCall(load=record("victim"), room=4))
+    assert (heard, lanes.asked) == ([], [])

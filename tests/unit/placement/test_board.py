@@ -36,6 +36,14 @@ def test_the_newest_record_is_kept_and_ages() -> None:
     assert board.record_of(A, NOW + 2)[1] == pytest.approx(0.010)
 
 
+def test_in_a_call_a_node_speaks_for_itself_only() -> None:
+    board = Scoreboard()
+    assert board.on_word(A, record("a"), NOW)
+    assert not board.on_word(B, record("a", wait=900.0, sequence=2), NOW)
+    assert board.record_of(A, NOW) == (record("a"), 0.0)
+    assert list(board.records()) == [record("a")]
+
+
 def test_a_record_older_than_half_a_minute_is_none() -> None:
     board = Scoreboard()
     board.on_record(record("a"), None, NOW)
