@@ -95,6 +95,7 @@ def manifest_facts(manifest: "Manifest") -> dict[str, Any]:
         "self_tests": len(manifest.self_tests),
         "licence": manifest.licence,
         "labels": dict(manifest.labels),
+        "affinity": manifest.affinity,
     }
 
 
@@ -165,6 +166,8 @@ def _manifest_lines(manifest: dict[str, Any]) -> list[str]:
         f"  promises   {manifest['self_tests']} self-tests, "
         + ("requests may be batched" if manifest["batch"] else "one request at a time"),
     ]
+    if manifest["affinity"] != "finish-time":
+        lines.append(f"  placed by  {manifest['affinity']}")
     for model in manifest["models"]:
         where = "inside" if model["embedded"] else "a blob of its own"
         lines.append(

@@ -22,6 +22,7 @@ def module_facts(info: ModuleInfo) -> Facts:
         "batch": manifest.batch,
         "licence": manifest.licence,
         "labels": dict(manifest.labels),
+        "affinity": manifest.affinity,
     }
 
 

@@ -23,6 +23,8 @@ ITEM_BYTES = {name: size for name, (_, _, size) in DTYPES.items()}
 """Bytes of one element, by dtype; the dtypes are numpy's names."""
 
 ABIS = ("infer", "seed", "command")
+AFFINITIES = ("finish-time", "source-hash", "round-robin", "bandit")
+"""The first is the default. What they mean is `placement/affinity.py`."""
 NO_CAPS = Caps(0)
 MEMORY_BYTES_MIN = 64 * KIB
 """One Wasm page."""
@@ -113,6 +115,8 @@ class Manifest:
     self_tests: tuple[SelfTest, ...] = ()
     licence: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    affinity: str = AFFINITIES[0]
+    """In which order requests try nodes; one of `AFFINITIES`."""
 
 
 def item_bytes(dtype: str) -> int:

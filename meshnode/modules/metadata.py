@@ -1,8 +1,9 @@
 """The bytes of a manifest: strict canonical CBOR in, a checked value out, and back.
 
 A manifest is the custom section `meshnode` right after the signature: a map with text keys,
-every key present, none unknown, every value bounded (`docs/module-format.md`). One manifest has
-exactly one encoding, so packing is reproducible.
+none unknown, every value bounded (`docs/module-format.md`). One manifest has exactly one encoding,
+so packing is reproducible: every key is present, but for those with a default, which are left out
+where they would say just that.
 """
 
 from math import prod
@@ -13,6 +14,7 @@ from meshnode.ids import ContentHash
 from meshnode.modules.fields import Fields
 from meshnode.modules.manifest import (
     ABIS,
+    AFFINITIES,
     DIMENSION_MAX,
     FORMAT,
     ITEM_BYTES,
@@ -81,6 +83,7 @@ _KEYS = (
     "licence",
     "labels",
 )
+_KEYS_WITH_DEFAULT = ("affinity",)
 _TENSOR_KEYS = ("name", "dtype", "shape", "layout")
 _MODEL_KEYS = ("name", "sha256", "size", "embedded", "root")
 _LIMIT_KEYS = ("memory_bytes", "run_ms", "output_bytes")
@@ -93,7 +96,7 @@ def from_plain(plain: cbor.Plain) -> Manifest:
     # The format first: a newer one may have fields that would else be called unknown.
     if isinstance(plain, dict) and plain.get("format", FORMAT) != FORMAT:
         raise BadMetadata(f"format: this node reads {FORMAT}, not {plain['format']!r}")
-    fields = Fields(plain, _KEYS)
+    fields = Fields(plain, (*_KEYS, *_KEYS_WITH_DEFAULT))
     fields.integer("format", FORMAT, FORMAT)
     manifest = Manifest(
         name=fields.pattern(
@@ -111,9 +114,20 @@ def from_plain(plain: cbor.Plain) -> Manifest:
         self_tests=_self_tests(fields),
         licence=fields.text("licence", chars_max=64),
         labels=fields.texts("labels", count_max=LABELS_MAX, chars_max=LABEL_CHARS_MAX),
+        affinity=_word(fields, "affinity", AFFINITIES),
     )
     _check_together(manifest, fields)
     return manifest
+
+
+def _word(fields: Fields, key: str, words: tuple[str, ...]) -> str:
+    """Return one of a few words, the first of them where the key is left out."""
+    if not fields.has(key):
+        return words[0]
+    word = fields.choice(key, words)
+    if word == words[0]:
+        raise fields.wrong(key, f"'{word}' is the default, which is left out")
+    return word
 
 
 def _tensors(fields: Fields, key: str) -> tuple[TensorSpec, ...]:
@@ -274,7 +288,16 @@ def _to_plain(manifest: Manifest) -> cbor.Plain:
         ],
         "licence": manifest.licence,
         "labels": dict(manifest.labels),
+        **_beyond_defaults(manifest),
     }
+
+
+def _beyond_defaults(manifest: Manifest) -> dict[str, cbor.Plain]:
+    """Return the keys that say something else than their defaults."""
+    said: dict[str, cbor.Plain] = {}
+    if manifest.affinity != AFFINITIES[0]:
+        said["affinity"] = manifest.affinity
+    return said
 
 
 def _tensor_to_plain(tensor: TensorSpec) -> cbor.Plain:

@@ -14,6 +14,7 @@ from meshnode.modules import metadata
 from meshnode.modules.fields import Fields
 from meshnode.modules.manifest import (
     ABIS,
+    AFFINITIES,
     LABEL_CHARS_MAX,
     LABELS_MAX,
     MEMORY_BYTES_MAX,
@@ -45,6 +46,7 @@ _KEYS = (
     "tests",
     "licence",
     "labels",
+    "affinity",
 )
 _PATH_CHARS_MAX = 512
 
@@ -95,6 +97,7 @@ def from_toml(text: str) -> ModuleToml:
         labels=fields.texts("labels", count_max=LABELS_MAX, chars_max=LABEL_CHARS_MAX)
         if fields.has("labels")
         else {},
+        affinity=fields.choice("affinity", AFFINITIES) if fields.has("affinity") else AFFINITIES[0],
     )
     inline, files = _tests(fields, manifest)
     manifest = replace(manifest, self_tests=inline)

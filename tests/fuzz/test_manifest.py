@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from meshnode.caps import Caps
 from meshnode.errors import BadMetadata
 from meshnode.ids import ContentHash
-from meshnode.modules.manifest import ITEM_BYTES, Limits, Manifest, ModelRef, TensorSpec
+from meshnode.modules.manifest import (
+    AFFINITIES,
+    ITEM_BYTES,
+    Limits,
+    Manifest,
+    ModelRef,
+    TensorSpec,
+)
 from meshnode.modules.metadata import decode, encode
 from meshnode.modules.module_toml import from_toml
 from meshnode.wire import cbor
@@ -65,6 +72,7 @@ manifests = st.builds(
         output_bytes=st.integers(1, 64 << 20),
     ),
     labels=st.dictionaries(names, names, max_size=4),
+    affinity=st.sampled_from(AFFINITIES),
 )
 
 
@@ -84,7 +92,7 @@ def test_any_bytes_give_a_manifest_or_one_error(data: bytes) -> None:
 
 
 @FEW
-@given(st.sampled_from(sorted(GOOD)), plain)
+@given(st.sampled_from([*sorted(GOOD), "affinity"]), plain)
 def test_any_value_in_any_field_gives_a_manifest_or_one_error(key: str, value: object) -> None:
     try:
         found = decode(cbor.dumps({**GOOD, key: value}))

@@ -6,8 +6,9 @@ import pytest
 from meshnode.caps import Caps
 from meshnode.errors import BadMetadata
 from meshnode.ids import ContentHash
-from meshnode.modules.manifest import Limits, Manifest, ModelRef, SelfTest, TensorSpec
+from meshnode.modules.manifest import AFFINITIES, Limits, Manifest, ModelRef, SelfTest, TensorSpec
 from meshnode.modules.metadata import decode, encode
+from meshnode.placement.affinity import Affinity
 from meshnode.wire import cbor
 from tests.unit.modules.samples import MANIFEST, WITH_MODEL
 
@@ -79,6 +80,7 @@ def test_the_order_of_labels_does_not_change_the_bytes() -> None:
             r"self_tests\[0\].tolerance",
         ),
         (replace(MANIFEST, licence="x" * 65), "licence"),
+        (replace(MANIFEST, affinity="source-hsh"), "affinity: .*did you mean 'source-hash'"),
         (replace(MANIFEST, labels={"k": "\n"}), "labels.k"),
         (replace(MANIFEST, labels={str(i): "" for i in range(33)}), "labels: has 33"),
         (replace(MANIFEST, abi="seed", outputs=(x(dtype="int8"),)), "abi: .* float32"),
@@ -111,6 +113,17 @@ def plain(**changes: object) -> bytes:
     value = cbor.loads(encode(MANIFEST), bytes_max=1 << 16)
     value.update(changes)
     return cbor.dumps(value)
+
+
+def test_a_default_is_left_out_and_nothing_else() -> None:
+    assert b"affinity" not in encode(MANIFEST)
+    assert b"source-hash" in encode(replace(MANIFEST, affinity="source-hash"))
+    with pytest.raises(BadMetadata, match="affinity: 'finish-time' is the default"):
+        decode(plain(affinity="finish-time"))
+
+
+def test_the_words_for_an_affinity_are_those_of_placement() -> None:
+    assert tuple(a.value for a in Affinity) == AFFINITIES
 
 
 def test_an_unknown_field_is_refused() -> None:

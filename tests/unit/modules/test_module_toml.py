@@ -12,6 +12,7 @@ name = "anomaly"
 version = "0.9.1"
 abi = "infer"
 batch = true
+affinity = "source-hash"
 licence = "MIT"
 embed = false
 
@@ -80,6 +81,7 @@ def test_everything_that_can_be_said_is_read() -> None:
     assert found.model_files == {"model": "models/a.onnx"}
     assert (manifest.batch, manifest.licence, found.embed) == (True, "MIT", False)
     assert manifest.labels == {"site": "b"}
+    assert manifest.affinity == "source-hash"
 
 
 def test_little_has_to_be_said() -> None:
@@ -116,6 +118,7 @@ def test_a_command_says_that_it_needs_wasi() -> None:
         (('["cpu", "nn"]', '["cpu"]'), "models: .*nn"),
         (("batch = true", 'batch = "yes"'), "batch: is not true or false"),
         (('licence = "MIT"', "licence = ["), "module.toml is not TOML"),
+        (('"source-hash"', '"sticky"'), "affinity: 'sticky' is none of finish-time, source-hash"),
     ],
 )
 def test_a_mistake_is_named_with_its_key(change: tuple[str, str], reason: str) -> None:
