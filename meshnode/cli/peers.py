@@ -9,7 +9,7 @@ from meshnode.client.client import connect
 from meshnode.client.control import command
 from meshnode.config.home import home_dir
 
-HEADS = ("NODE", "RTT", "CAPS", "WAIT", "RUNNING", "WARM/HELD", "STATE", "ADDRESS")
+HEADS = ("NODE", "RTT", "CAPS", "WAIT", "RUNNING", "WARM/HELD", "LABELS", "STATE", "ADDRESS")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
@@ -57,6 +57,7 @@ def _row(peer: Mapping[str, Any]) -> list[Cell]:
         ms(load.get("wait_ms")),
         load.get("in_flight"),
         f"{load['warm']}/{load['held']}" if "held" in load and "warm" in load else "—",
+        " ".join(f"{key}={value}" for key, value in peer.get("labels", {}).items()) or "—",
         state,
         str(peer.get("address", "")),
     ]

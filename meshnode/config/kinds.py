@@ -16,6 +16,7 @@ from meshnode.caps import Caps, parse_caps
 from meshnode.config.units import parse_duration, parse_size
 from meshnode.errors import UsageError
 from meshnode.ids import Address, Contact, parse_address, parse_contact, to_text
+from meshnode.labels import LABELS_MAX, Labels, labels_from_texts, labels_of
 from meshnode.modules.names import parse_reference
 from meshnode.wire.limits import NAME_CHARS_MAX
 
@@ -179,6 +180,14 @@ def _contacts(raw: object) -> tuple[Contact, ...]:
     return tuple(parse_contact(text.strip("\"'")) for text in _texts(raw))
 
 
+def _labels(raw: object) -> Labels:
+    if not isinstance(raw, dict):
+        return labels_from_texts(text.strip("\"'") for text in _texts(raw))
+    if not all(isinstance(value, str) for value in raw.values()):
+        raise TypeError("a label's value is a text")
+    return labels_of(raw)
+
+
 FLAG: Kind[bool] = Kind(
     allowed="true or false", read=_flag, show=lambda value: "true" if value else "false"
 )
@@ -212,6 +221,15 @@ CONTACTS: Kind[tuple[Contact, ...]] = Kind(
     allowed='a list of KEY@HOST:PORT, KEY as "meshnode bootstrap" prints it',
     read=_contacts,
     show=lambda found: _list_toml([f"{to_text(c.public_key)}@{c.address}" for c in found]),
+)
+LABELS: Kind[Labels] = Kind(
+    allowed=f'at most {LABELS_MAX} labels such as {{ site = "hall-3", tier = "edge" }}',
+    read=_labels,
+    show=lambda labels: (
+        "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in labels) + " }"
+        if labels
+        else "{}"
+    ),
 )
 CAPS_OR_AUTO: Kind[Caps | None] = Kind(
     allowed=f'"auto" or a list of {", ".join(Caps(~0).names())}',

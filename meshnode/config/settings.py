@@ -14,6 +14,7 @@ from meshnode.caps import Caps
 from meshnode.config import kinds
 from meshnode.config.kinds import Kind
 from meshnode.ids import Address, Contact
+from meshnode.labels import Labels
 from meshnode.wire.limits import BODY_BYTES_MAX, KIB, MIB
 
 T = TypeVar("T")
@@ -31,6 +32,13 @@ class NodeSettings:
     """[node]: who this is."""
 
     name: str = setting("name", kinds.NAME, "", "Shown to people. Empty: the host's name.")
+    labels: Labels = setting(
+        "labels",
+        kinds.LABELS,
+        (),
+        "Words about this node that every member learns and requests may ask for. `site` bounds "
+        "where data of policy `site` may go, `tier` is what `--tier` asks for; others are free.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

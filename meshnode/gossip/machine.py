@@ -54,6 +54,7 @@ from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
 from meshnode.gossip.words import Witness
 from meshnode.ids import Contact, NodeId, NodeTag, tag_of
+from meshnode.labels import NO_TRAITS, Traits
 from meshnode.machine import Random
 from meshnode.wire.messages import (
     Ack,
@@ -92,11 +93,14 @@ class SwimMachine:
         name: str,
         caps: Caps,
         incarnation: int,
+        traits: Traits = NO_TRAITS,
         settings: GossipSettings,
         witness: Witness,
         rng: Random,
     ) -> None:
-        self._own = OwnSelf(own, name=name, caps=caps, incarnation=incarnation, witness=witness)
+        self._own = OwnSelf(
+            own, name=name, caps=caps, incarnation=incarnation, witness=witness, traits=traits
+        )
         self._settings = settings
         self._rng = rng
         self._time = OwnTime(settings.late_s if settings.local_health else inf)
@@ -129,8 +133,8 @@ class SwimMachine:
     @property
     def left_out(self) -> int:
         """How many messages and pieces of news were dropped for want of room."""
-        queues = self._speaker.queue.dropped + self._speaker.exchange.dropped
-        return self._speaker.budget.refused + queues
+        speaker = self._speaker
+        return speaker.budget.refused + speaker.queue.dropped + speaker.exchange.dropped
 
     def member(self, node_id: NodeId) -> Member | None:
         """Return one member, whatever its state, or None if it is not known."""
@@ -347,8 +351,7 @@ class SwimMachine:
         self._news_sent_at = own_now
         effects: list[SwimEffect] = [*self._speaker.news(now)]
         again = self._speaker.has_news and self._table.present_count > 0
-        wait_s = self._speaker.news_at(now) - now
-        self._news_at = own_now + wait_s if again else inf
+        self._news_at = own_now + self._speaker.news_at(now) - now if again else inf
         return effects
 
     # ------------------------------------------------------------------ parts

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from meshnode.caps import Caps
 from meshnode.ids import Contact, NodeTag, tag_of
+from meshnode.labels import NO_TRAITS, Traits
 from meshnode.wire.membership import SIGNATURE_BYTES, MemberUpdate
 
 INCARNATION_JUMP_MAX = 2**16
@@ -44,6 +45,7 @@ class Member:
     caps: Caps
     state: MemberState
     incarnation: int
+    traits: Traits = NO_TRAITS
     signature: bytes = UNSIGNED
     """The member's, under its newest word."""
     rtt_ms: float | None = None
@@ -72,6 +74,7 @@ class Member:
             incarnation=self.incarnation,
             name=self.name,
             caps=self.caps,
+            traits=self.traits,
             signature=self.signature,
         )
 

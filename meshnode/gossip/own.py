@@ -6,6 +6,7 @@ from meshnode.caps import Caps
 from meshnode.gossip.member import INCARNATION_MAX, MemberState
 from meshnode.gossip.words import Witness
 from meshnode.ids import Contact, NodeId, tag_of
+from meshnode.labels import NO_TRAITS, Traits
 from meshnode.wire.messages import Accusation, MemberUpdate
 
 
@@ -13,7 +14,14 @@ class OwnSelf:
     """The own word."""
 
     def __init__(
-        self, contact: Contact, *, name: str, caps: Caps, incarnation: int, witness: Witness
+        self,
+        contact: Contact,
+        *,
+        name: str,
+        caps: Caps,
+        incarnation: int,
+        witness: Witness,
+        traits: Traits = NO_TRAITS,
     ) -> None:
         self.witness = witness
         self.tag = tag_of(contact.node_id)
@@ -26,6 +34,7 @@ class OwnSelf:
                 incarnation=incarnation,
                 name=name,
                 caps=caps,
+                traits=traits,
             )
         )
         """As it is gossiped."""

@@ -39,8 +39,11 @@ def contact_bytes(contact: Contact) -> int:
 
 
 def update_bytes(update: MemberUpdate) -> int:
-    """Return an upper bound: contact, name, incarnation 9, caps 5, signature 66, state, heads."""
-    return contact_bytes(update.contact) + len(update.name.encode()) + 86
+    """Return an upper bound: contact, name, incarnation 9, caps 5, signature 66, memory 5, state,
+    heads, and two more and its text for each half of a label.
+    """
+    labels = sum(4 + len(key) + len(value) for key, value in update.traits.labels)
+    return contact_bytes(update.contact) + len(update.name.encode()) + labels + 93
 
 
 def accusation_bytes(accusation: Accusation) -> int:

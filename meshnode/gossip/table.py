@@ -167,6 +167,7 @@ class MemberTable:
             contact=update.contact,
             name=update.name,
             caps=update.caps,
+            traits=update.traits,
             state=state,
             incarnation=update.incarnation,
             signature=update.signature,
@@ -287,6 +288,7 @@ class MemberTable:
             contact=update.contact,
             name=update.name,
             caps=update.caps,
+            traits=update.traits,
             state=MemberState(update.state),
             incarnation=update.incarnation,
             signature=update.signature,
@@ -345,4 +347,4 @@ class MemberTable:
 
 def _seen(member: Member) -> tuple[object, ...]:
     """Return what a reader sees of a member."""
-    return member.contact, member.name, member.caps, member.state
+    return member.contact, member.name, member.caps, member.traits, member.state

@@ -6,7 +6,8 @@ invent "alive at incarnation 9" nor speak with many voices. Strings are joined s
 contents give the same bytes:
 
     word        network 16 || key 32 || state u8 || incarnation u64 || caps u32 || port u16
-                || length of host u8 || host (4, 16 or the text's bytes) || name
+                || length of host u8 || host (4, 16 or the text's bytes) || memory u32 (MiB)
+                || length of labels u16 || labels ("key=value", a line feed between) || name
     accusation  network 16 || suspect's node id 32 || incarnation u64 || accuser's node id 32
 """
 
@@ -82,6 +83,7 @@ def word_bytes(network: NetworkId, update: MemberUpdate) -> bytes:
     """Return what a member signs of itself."""
     contact = update.contact
     host = _host_bytes(contact.address.host)
+    labels = "\n".join(f"{key}={value}" for key, value in update.traits.labels).encode()
     return b"".join(
         (
             network,
@@ -92,6 +94,9 @@ def word_bytes(network: NetworkId, update: MemberUpdate) -> bytes:
             contact.address.port.to_bytes(2, "big"),
             len(host).to_bytes(1, "big"),
             host,
+            update.traits.memory_mib.to_bytes(4, "big"),
+            len(labels).to_bytes(2, "big"),
+            labels,
             update.name.encode(),
         )
     )

@@ -23,6 +23,7 @@ from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Address, Contact, NodeId
+from meshnode.labels import Traits
 from meshnode.machine import Random
 from meshnode.net.addresses import primary_address
 from meshnode.net.channel import MeshChannel
@@ -66,7 +67,7 @@ from meshnode.runtime.providers import (
 from meshnode.runtime.runtime import calibrate
 from meshnode.storage.blobs import BlobStore
 from meshnode.storage.state import read_secret
-from meshnode.wire.limits import CONTACTS_PER_REPLY_MAX
+from meshnode.wire.limits import CONTACTS_PER_REPLY_MAX, MIB
 from meshnode.wire.messages import LoadRecord, Reply, Request
 
 _log = logging.getLogger(__name__)
@@ -175,6 +176,7 @@ class Building:
             name=config.node.name,
             caps=self.caps,
             incarnation=self.saved.incarnation + 1,
+            traits=Traits(config.node.labels, config.budget.memory_bytes // MIB),
             settings=GossipSettings(),
             witness=Signatures(self.identity, self.mesh.network),
             rng=rng,

@@ -188,6 +188,7 @@ class Node:
             ][:1]
             or ["worker"],
             "caps": self.caps.names(),
+            "labels": dict(parts.config.node.labels),
             "accelerators": parts.accelerators(),
             "uptime_s": round(trio.current_time() - parts.started_at, 1),
             "neighbours": {

@@ -39,6 +39,8 @@ def peer(member: Member, record: LoadRecord | None, age_s: float, now: float) ->
         "state_for_s": round(now - member.changed_at, 1),
         "rtt_ms": None if member.rtt_ms is None else round(member.rtt_ms, 3),
         "caps": member.caps.names(),
+        "labels": dict(member.traits.labels),
+        "memory_mib": member.traits.memory_mib,
         "load": None if record is None else load(record),
         "load_age_s": None if record is None else round(age_s, 2),
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from meshnode.caps import Caps
 from meshnode.ids import Contact, NodeTag
+from meshnode.labels import NO_TRAITS, Traits
 
 SIGNATURE_BYTES = 64
 
@@ -56,6 +57,7 @@ class MemberUpdate:
     incarnation: int
     name: str
     caps: Caps
+    traits: Traits = NO_TRAITS
     signature: bytes = bytes(SIGNATURE_BYTES)
     """Ed25519 by the contact's key over all of this and the network id (`gossip.words`)."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from meshnode.labels import KEY_CHARS_MAX, LABELS_MAX, VALUE_CHARS_MAX, Labels, Traits, labels_of
 from meshnode.wire import limits, membership
 from meshnode.wire.cbor import Plain
 from meshnode.wire.schema import (
@@ -14,6 +15,7 @@ from meshnode.wire.schema import (
     Flag,
     ListOf,
     Misfit,
+    Pair,
     Record,
     Text,
     Uint,
@@ -48,6 +50,30 @@ class Rows:
     pack = unpack
 
 
+class LabelsField:
+    """Labels as a list of pairs of text, in the one order that they have."""
+
+    _pairs = ListOf(Pair(Text(KEY_CHARS_MAX, 1), Text(VALUE_CHARS_MAX, 1)), LABELS_MAX)
+
+    def pack(self, value: Value) -> Plain:
+        """As they are, if they are labels."""
+        return self._pairs.pack(_checked(value)) if value else []
+
+    def unpack(self, plain: Plain) -> Value:
+        """What is not in order was not packed by us."""
+        return _checked(self._pairs.unpack(plain)) if plain != [] else ()
+
+
+def _checked(pairs: Labels) -> Labels:
+    try:
+        ordered = labels_of(pairs)
+    except ValueError as error:
+        raise Misfit(str(error)) from error
+    if ordered != pairs:
+        raise Misfit("is not in the order of the keys")
+    return ordered
+
+
 TAG = exactly(TAG_BYTES)
 CONTACT = ContactField()
 NAME = Text(limits.NAME_CHARS_MAX)
@@ -66,6 +92,8 @@ LOAD = Record(
     speed=U32,
     modules=ListOf(MODULE_LOAD, limits.MODULES_PER_LOAD_MAX),
 )
+LABELS = LabelsField()
+TRAITS = Record(Traits, labels=LABELS, memory_mib=U32)
 UPDATE = Record(
     membership.MemberUpdate,
     contact=CONTACT,
@@ -73,6 +101,7 @@ UPDATE = Record(
     incarnation=U64,
     name=NAME,
     caps=CapsField(),
+    traits=TRAITS,
     signature=SIGNATURE,
 )
 ACCUSATION = Record(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from meshnode.caps import Caps
 from meshnode.ids import Address, Contact
+from meshnode.labels import LABELS_MAX, labels_of
 from meshnode.wire import limits, membership_table, messages, reach, schema, table
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.codec import Envelope
@@ -30,6 +31,12 @@ def hosts() -> st.SearchStrategy[str]:
     v6 = st.ip_addresses(v=6).filter(lambda ip: ip.ipv4_mapped is None)
     names = st.from_regex(r"[a-z][a-z0-9-]{0,20}[a-z](\.[a-z]{2,9}){0,2}", fullmatch=True)
     return st.one_of(st.ip_addresses(v=4).map(str), v6.map(str), names)
+
+
+def labels() -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
+    keys = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True)
+    values = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,9}", fullmatch=True)
+    return st.dictionaries(keys, values, max_size=LABELS_MAX).map(labels_of)
 
 
 def contacts() -> st.SearchStrategy[Contact]:
@@ -66,6 +73,7 @@ MAKERS = {
     schema.OptionalOf: lambda f: st.none() | values(f.item),
     schema.Pair: lambda f: st.tuples(values(f.first), values(f.second)),
     schema.ContactField: lambda f: contacts(),
+    membership_table.LabelsField: lambda f: labels(),
     schema.Record: lambda f: tensors() if f is table.TENSOR else records(f),
 }
 

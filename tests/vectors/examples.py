@@ -18,6 +18,7 @@ from meshnode.ids import (
     RequestId,
     tag_of,
 )
+from meshnode.labels import Traits
 from meshnode.wire import messages as m
 from meshnode.wire import reach
 from meshnode.wire.codec import Envelope
@@ -52,7 +53,14 @@ ERIN_KEYS = Identity.from_seed(bytes([0xE1] * 32))
 DAVE = Contact(DAVE_KEYS.public_key, Address("2001:db8::da", 7004))
 """Words and accusations verify: these two have the keys of the seeds da..da and e1..e1."""
 DAVE_LIVES = Signatures(DAVE_KEYS, NetworkId(NETWORK)).signed(
-    m.MemberUpdate(contact=DAVE, state=0, incarnation=7, name="dave", caps=Caps.CPU | Caps.NN)
+    m.MemberUpdate(
+        contact=DAVE,
+        state=0,
+        incarnation=7,
+        name="dave",
+        caps=Caps.CPU | Caps.NN,
+        traits=Traits((("site", "hall-3"), ("tier", "edge")), 512),
+    )
 )
 DAVE_ACCUSED = Signatures(ERIN_KEYS, NetworkId(NETWORK)).accuse(DAVE.node_id, 7)
 IMAGE = m.TensorHeader(name="images", dtype="float32", shape=(1, 1, 2, 2), size=16)

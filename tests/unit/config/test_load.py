@@ -31,6 +31,7 @@ def test_a_file_sets_keys_of_every_kind(tmp_path: Path) -> None:
             f"""
             [node]
             name = "pi-garage"
+            labels = {{ tier = "edge", site = "hall-3" }}
             [mesh]
             advertise = ["203.0.113.7:6174"]
             seeds = ["{key}@rv1.example:6174"]
@@ -51,6 +52,7 @@ def test_a_file_sets_keys_of_every_kind(tmp_path: Path) -> None:
         environ={},
     )
     assert config.node.name == "pi-garage"
+    assert config.node.labels == (("site", "hall-3"), ("tier", "edge"))
     assert config.mesh.advertise == (Address("203.0.113.7", 6174),)
     assert config.mesh.seeds[0].public_key == b"k" * 32
     assert config.budget.store_bytes == 64_000_000
@@ -67,12 +69,14 @@ def test_the_environment_beats_the_file_and_flags_beat_both(tmp_path: Path) -> N
         "MESHNODE_NODE__NAME": "b",
         "MESHNODE_BATCH__MAX": "4",
         "MESHNODE_CAPS__USE": "cpu, nn",
+        "MESHNODE_NODE__LABELS": "tier=edge, site=b",
         "MESHNODE_HOME": "elsewhere",
         "OTHER__THING": "1",
     }
     config = load(place, {"node.name": "c", "mesh.listen": None}, environ=environ)
     assert (config.node.name, config.batch.max, config.batch.queue) == ("c", 4, 3)
     assert config.caps.use == Caps.CPU | Caps.NN
+    assert config.node.labels == (("site", "b"), ("tier", "edge"))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,8 @@ def test_the_environment_beats_the_file_and_flags_beat_both(tmp_path: Path) -> N
         ('[mesh]\nseeds = ["rv1.example:6174"]', "mesh.seeds must be a list", "default"),
         ('[node]\nname = "a b"', "node.name must be", "default"),
         ("[node", "is not TOML", ""),
+        ("[node]\nlabels = { Site = 'b' }", "node.labels must be at most 8 labels", "default"),
+        ("[node]\nlabels = { site = 3 }", "node.labels must be at most 8 labels", "default"),
     ],
 )
 def test_a_mistake_names_the_key_and_what_is_allowed(

@@ -16,6 +16,7 @@ from meshnode.gossip.sizes import (
     update_bytes,
 )
 from meshnode.ids import Address, Contact, NodeTag
+from meshnode.labels import LABELS_MAX, Traits, labels_of
 from meshnode.wire.codec import Envelope, encode_datagram
 from meshnode.wire.limits import (
     ACCUSATIONS_PER_GOSSIP_MAX,
@@ -47,6 +48,7 @@ from tests.unit.gossip.people import ANN, BOB, LEFT, accusation, load, tag, upda
 
 HOSTS = ["1.2.3.4", "255.255.255.255", "::1", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "h" * 60]
 numbers = st.integers(0, 23) | st.integers(0, 2**8) | st.integers(0, 2**32 - 1)
+words = st.text("ab1", min_size=1, max_size=12)
 loads = st.builds(
     LoadRecord,
     node=st.just(tag(ANN)),
@@ -80,6 +82,11 @@ updates = st.builds(
     incarnation=st.integers(0, 2**64 - 1),
     name=st.sampled_from(["", "x" * 64, "ä" * 64]),
     caps=st.just(Caps.CPU | Caps.WASI),
+    traits=st.builds(
+        Traits,
+        st.dictionaries(words, words, max_size=LABELS_MAX).map(labels_of),
+        st.integers(0, 2**32 - 1),
+    ),
     signature=st.just(bytes([255] * 64)),
 )
 accusations = st.builds(

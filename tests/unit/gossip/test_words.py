@@ -7,6 +7,7 @@ import pytest
 from meshnode.caps import Caps
 from meshnode.gossip.words import Signatures, accusation_bytes, word_bytes
 from meshnode.ids import Address, Contact, NetworkId
+from meshnode.labels import Traits
 from tests.unit.gossip.people import (
     ALIVE,
     ANN,
@@ -37,6 +38,8 @@ def test_a_members_own_word_is_known_by_everybody() -> None:
         {"incarnation": 4},
         {"name": "anna"},
         {"caps": Caps.CUDA},
+        {"traits": Traits((("site", "hall-3"),))},
+        {"traits": Traits((), 512)},
         {"contact": replace(ANN, address=Address("10.0.0.2", 6175))},
         {"contact": replace(ANN, address=Address("10.0.0.3", 6174))},
         {"contact": BOB},
@@ -78,7 +81,8 @@ def test_both_ends_sign_a_host_as_it_travels() -> None:
 
 
 def test_the_layouts_are_those_of_the_protocol() -> None:
-    assert word_bytes(NETWORK, WORD) == (
+    labelled = replace(WORD, traits=Traits((("site", "b"), ("tier", "edge")), 512))
+    assert word_bytes(NETWORK, labelled) == (
         NETWORK
         + ANN.public_key
         + b"\x00"
@@ -88,6 +92,8 @@ def test_the_layouts_are_those_of_the_protocol() -> None:
         + b"\x01"
         + (6174).to_bytes(2, "big")
         + b"\x04\x0a\x00\x00\x02"
+        + b"\x00\x00\x02\x00"
+        + b"\x00\x10site=b\ntier=edge"
         + b"ann"
     )
     assert accusation_bytes(NETWORK, ANN.node_id, 3, BOB.node_id) == (

@@ -124,6 +124,33 @@ def test_the_error_names_message_and_field() -> None:
         codec.decode_datagram(cbor.dumps(plain))
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [["tier", "edge"], ["site", "b"]],
+        [["site", "b"], ["site", "b"]],
+        [["Site", "b"]],
+        [["site", "two words"]],
+        [["site", ""]],
+        [["site"]],
+        [[f"key{i}", "x" * 60] for i in range(4)],
+        [[str(i), "x"] for i in range(9)],
+        None,
+    ],
+)
+def test_labels_have_one_order_and_their_bounds(labels: object) -> None:
+    update = messages.MemberUpdate(
+        contact=contacts("10.0.0.{}", 1)[0], state=0, incarnation=1, name="n", caps=Caps.CPU
+    )
+    data = codec.encode_datagram(Envelope(message=messages.Ping(sequence=1, updates=(update,))))
+    plain = cbor.loads(data, bytes_max=1128)
+    plain[7][0][5][0] = [["site", "b"], ["tier", "edge"]]
+    assert codec.decode_datagram(cbor.dumps(plain))
+    plain[7][0][5][0] = labels
+    with pytest.raises(RemoteProtocolError, match=r"Ping: updates\[0\]\.traits\.labels"):
+        codec.decode_datagram(cbor.dumps(plain))
+
+
 def test_a_message_of_the_other_kind_is_our_bug() -> None:
     with pytest.raises(LocalProtocolError, match="ListModules is no datagram"):
         codec.encode_datagram(Envelope(message=messages.ListModules()))
