@@ -5,16 +5,20 @@ Neighbours are asked first, the DHT after them. What a piece plan asks for next 
 """
 
 import logging
+from collections.abc import Callable
 from math import inf
+from typing import TypeVar
 
 import trio
 
 from meshnode.errors import (
     BlobNotFound,
     DiskFull,
+    HashMismatch,
     MeshnodeError,
     RemoteProtocolError,
     StoreError,
+    StoreFull,
     TooLarge,
 )
 from meshnode.ids import Contact, ContentHash, NodeId, node_id_of, short
@@ -41,6 +45,8 @@ NEIGHBOURS_MAX = 24
 PROVIDERS_MAX = 8
 BLOB_LIMIT_DEFAULT = 2048 << 20
 
+Accepted = TypeVar("Accepted")
+
 
 class Fetching:
     """Brings blobs here."""
@@ -58,12 +64,15 @@ class Fetching:
         self._membership = membership
         self._directory = directory
 
-    async def describe(self, module: ContentHash) -> Description:
-        """Return what some provider says of a module; its head is signed and checked by the caller.
+    async def describe(
+        self, module: ContentHash, accept: Callable[[Description], Accepted]
+    ) -> Accepted:
+        """Return what `accept` makes of a module, by the first holder whose word it does not refuse.
 
-        Raises BlobNotFound when no live node holds it.
+        Raises what `accept` raised if it refused all, BlobNotFound when no live node holds it.
         """
         because: list[str] = []
+        refusal: MeshnodeError | None = None
         for contact in await self.holders(module):
             try:
                 reply = await self._pool.call(
@@ -73,7 +82,12 @@ class Fetching:
                 because.append(f"{short(contact.node_id)}: {error.message}")
                 continue
             if isinstance(reply, Description) and reply.module == module:
-                return reply
+                try:
+                    return accept(reply)
+                except MeshnodeError as error:  # one that lies must not hide those that do not
+                    refusal = refusal or error
+        if refusal is not None:
+            raise refusal
         raise BlobNotFound(f"no live node holds module sha256:{module.hex()[:12]}", because=because)
 
     async def holders(self, blob: ContentHash) -> list[Contact]:
@@ -109,7 +123,32 @@ class Fetching:
         if self._blobs.has(blob):
             return
         holders = await self.holders(blob)
-        layer = await self._layer(blob, holders, root)
+        witnesses, tried = list(holders), list[PieceLayer]()
+        trouble: MeshnodeError | None = None
+        while True:
+            try:
+                layer, witnesses = await self._layer(blob, witnesses, root)
+            except BlobNotFound as error:
+                raise trouble or error from None
+            if layer in tried:
+                continue
+            tried.append(layer)
+            try:
+                await self._bring(blob, layer, holders, sources, size_max)
+                return
+            except (BlobNotFound, HashMismatch, TooLarge, StoreFull) as error:
+                # Its witness may have lied about the tree or the size; the next one is heard.
+                trouble = trouble or error
+
+    async def _bring(
+        self,
+        blob: ContentHash,
+        layer: PieceLayer,
+        holders: list[Contact],
+        sources: dict[NodeId, int],
+        size_max: int,
+    ) -> None:
+        """Fetch what has this piece layer; raises as `fetch`."""
         if layer.size > size_max:
             raise TooLarge(f"the file has {layer.size} bytes, {size_max} are allowed")
         partial = await trio.to_thread.run_sync(
@@ -144,10 +183,10 @@ class Fetching:
 
     async def _layer(
         self, blob: ContentHash, holders: list[Contact], root: bytes | None
-    ) -> PieceLayer:
-        """Return the blob's piece layer from the first holder whose layer fits its root."""
+    ) -> tuple[PieceLayer, list[Contact]]:
+        """Return the first holder's piece layer that fits its root, and who may be asked next."""
         because: list[str] = []
-        for contact in holders:
+        for index, contact in enumerate(holders):
             try:
                 reply = await self._pool.call(
                     contact, GetPieceHashes(blob=blob), timeout_s=ASK_TIMEOUT_S
@@ -156,7 +195,8 @@ class Fetching:
                     raise RemoteProtocolError("another answer than the piece layer asked for")
                 if root is not None and reply.root != root:
                     raise RemoteProtocolError("its tree has another root than was described")
-                return check_layer(reply.size, reply.root, b"".join(map(bytes, reply.body)))
+                layer = check_layer(reply.size, reply.root, b"".join(map(bytes, reply.body)))
+                return layer, holders[index + 1 :]
             except MeshnodeError as error:
                 because.append(f"{short(contact.node_id)}: {error.message}")
         raise BlobNotFound(f"no live node provides sha256:{blob.hex()[:12]}", because=because)

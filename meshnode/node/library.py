@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -119,8 +120,7 @@ class Library:
         """Return a module's metadata: held, remembered, or one small call to a provider."""
         known = self._mine.get(module) or self._known.get(module)
         if known is None:
-            description = await self._fetching.describe(module)
-            known = self._accept(module, description)
+            known = await self._fetching.describe(module, partial(self._accept, module))
             self._known[module] = known
             while len(self._known) > INFOS_MAX:
                 self._known.popitem(last=False)
@@ -253,9 +253,10 @@ class Library:
             except CorruptBlob as error:
                 _log.warning("%s: %s; fetching it again", info.label, error)
                 self._forget(module)
-        description = await self._fetching.describe(module)
-        info = self._accept(module, description)
-        await self._fetching.fetch(module, sources, root=description.root)
+        await self._fetching.describe(module, partial(self._accept, module))
+        # What was described is one peer's word: a true head of another module, or a false root.
+        await self._fetching.fetch(module, sources)
+        info = await trio.to_thread.run_sync(self._check_held, module)
         for model in info.manifest.models:
             if not model.embedded:
                 await self._fetching.fetch(
