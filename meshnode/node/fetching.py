@@ -13,14 +13,17 @@ import trio
 
 from meshnode.errors import (
     BlobNotFound,
+    DeadlineExceeded,
     DiskFull,
     HashMismatch,
     MeshnodeError,
+    PeerUnreachable,
     RemoteProtocolError,
     StoreError,
     StoreFull,
     TooLarge,
 )
+from meshnode.gossip.member import Member
 from meshnode.ids import Contact, ContentHash, NodeId, node_id_of, short
 from meshnode.modules.pieces import Ask, PieceLayer, PiecePlan, check_layer
 from meshnode.net.pool import ConnectionPool
@@ -40,6 +43,8 @@ from meshnode.wire.messages import (
 
 _log = logging.getLogger(__name__)
 ASK_TIMEOUT_S = 1.5
+ASK_AGAIN_S = 4.0
+"""Where a quarter of all packets is lost, TCP says some things for the third time only by then."""
 PIECE_TIMEOUT_S = 20.0
 NEIGHBOURS_MAX = 24
 PROVIDERS_MAX = 8
@@ -67,17 +72,21 @@ class Fetching:
     async def describe(
         self, module: ContentHash, accept: Callable[[Description], Accepted]
     ) -> Accepted:
-        """Return what `accept` makes of a module, by the first holder whose word it does not refuse.
+        """Return what `accept` makes of the first holder's word that it does not refuse.
 
         Raises what `accept` raised if it refused all, BlobNotFound when no live node holds it.
         """
         because: list[str] = []
         refusal: MeshnodeError | None = None
-        for contact in await self.holders(module):
+        queue = [(contact, ASK_TIMEOUT_S) for contact in await self.holders(module)]
+        for contact, timeout_s in queue:
             try:
-                reply = await self._pool.call(
-                    contact, Describe(module=module), timeout_s=ASK_TIMEOUT_S
-                )
+                reply = await self._pool.call(contact, Describe(module=module), timeout_s=timeout_s)
+            except (DeadlineExceeded, PeerUnreachable) as error:
+                because.append(f"{short(contact.node_id)}: {error.message}")
+                if timeout_s == ASK_TIMEOUT_S:
+                    queue.append((contact, ASK_AGAIN_S))
+                continue
             except MeshnodeError as error:
                 because.append(f"{short(contact.node_id)}: {error.message}")
                 continue
@@ -163,22 +172,31 @@ class Fetching:
         await trio.to_thread.run_sync(partial.finish)
 
     async def _neighbours_with(self, blob: ContentHash) -> list[Contact]:
+        """Return the neighbours that hold a blob; if none says yes, the silent are asked again."""
         found: list[tuple[float, Contact]] = []
+        silent: list[Member] = []
 
-        async def ask(contact: Contact, rtt_ms: float) -> None:
+        async def ask(member: Member, timeout_s: float) -> None:
             try:
                 reply = await self._pool.call(
-                    contact, AskHeld(blobs=(blob,)), timeout_s=ASK_TIMEOUT_S
+                    member.contact, AskHeld(blobs=(blob,)), timeout_s=timeout_s
                 )
+            except (DeadlineExceeded, PeerUnreachable):
+                silent.append(member)
             except MeshnodeError:
                 return
-            if isinstance(reply, Held) and reply.held == (True,):
-                found.append((rtt_ms, contact))
+            else:
+                if isinstance(reply, Held) and reply.held == (True,):
+                    found.append((member.rtt_ms or 1e9, member.contact))
 
-        near = sorted(self._membership.alive(), key=lambda m: m.rtt_ms or 1e9)[:NEIGHBOURS_MAX]
-        async with trio.open_nursery() as nursery:
-            for member in near:
-                nursery.start_soon(ask, member.contact, member.rtt_ms or 1e9)
+        asked = sorted(self._membership.alive(), key=lambda m: m.rtt_ms or 1e9)[:NEIGHBOURS_MAX]
+        for timeout_s in (ASK_TIMEOUT_S, ASK_AGAIN_S):
+            async with trio.open_nursery() as nursery:
+                for member in asked:
+                    nursery.start_soon(ask, member, timeout_s)
+            if found or not silent:
+                break
+            asked, silent = silent, []
         return [contact for _, contact in sorted(found, key=lambda pair: pair[0])]
 
     async def _layer(
@@ -189,7 +207,7 @@ class Fetching:
         for index, contact in enumerate(holders):
             try:
                 reply = await self._pool.call(
-                    contact, GetPieceHashes(blob=blob), timeout_s=ASK_TIMEOUT_S
+                    contact, GetPieceHashes(blob=blob), timeout_s=ASK_AGAIN_S
                 )
                 if not isinstance(reply, PieceHashes) or reply.blob != blob:
                     raise RemoteProtocolError("another answer than the piece layer asked for")
