@@ -15,7 +15,7 @@ import trio
 
 from meshnode.identity.keys import Identity
 from meshnode.identity.sealing import Cookies, Sealer
-from meshnode.ids import Address, Contact
+from meshnode.ids import Address, Contact, PublicKey
 from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.replays import Replays
 from meshnode.net.routability import Routability
@@ -140,15 +140,32 @@ async def test_a_datagram_sent_back_to_its_sender_is_refused(member: Stranger) -
 # ------------------------------------------------------------------ 12: probing
 
 
-async def test_a_stranger_gets_no_answer_and_costs_no_key(member: Stranger) -> None:
+@both
+async def test_a_stranger_gets_no_answer_and_costs_no_key(
+    member: Stranger, monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
     """He has every public key, and the wrong mesh key or the one of before."""
+    derived, derive = [], Sealer._derive
+
+    def counted(self: Sealer, other: PublicKey) -> object:
+        derived.append(other)
+        return derive(self, other)
+
     async with node(BOB) as b:
+        monkeypatch.setattr(Sealer, "_derive", counted)
+        if not defended:
+            monkeypatch.setattr(Sealer, "is_for_me", lambda self, packet: True)
         for key in (b"x" * 32, bytes(32)):
             member.sealer = Sealer(EVE, mesh_key=key, network=NETWORK)
-            member.send(b, member.seal(b, ASK))
-        with trio.fail_after(10):
-            while b.socket.stats.stranger < 2:
-                await trio.lowlevel.checkpoint()
+            packet = member.seal(b, ASK)
+            derived.clear()
+            member.send(b, packet)
+            with trio.fail_after(10):
+                stats = b.socket.stats
+                seen = stats.stranger + stats.unsealed
+                while stats.stranger + stats.unsealed == seen:
+                    await trio.lowlevel.checkpoint()
+            assert (derived == []) is defended, "an X25519 was paid for a stranger"
         assert member.heard_nothing()
         assert not b.socket._mesh_sealer.knows(EVE.public_key)
 
@@ -196,7 +213,12 @@ def test_one_site_cannot_fill_the_socket_for_all(defended: bool) -> None:
 # ------------------------------------------------------------------ 18: bad networks
 
 
-async def test_a_peer_whose_nat_moves_it_proves_its_new_address_and_goes_on() -> None:
+@both
+async def test_a_peer_whose_nat_moves_it_proves_its_new_address_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
+    if not defended:
+        give_each_key_one_address(monkeypatch)
     async with node(BOB) as b:
         async with node(ALICE) as a:
             a.say(b, Ping(sequence=1))
@@ -212,7 +234,19 @@ async def test_a_peer_whose_nat_moves_it_proves_its_new_address_and_goes_on() ->
             b.say(received.sender, FoundNodes(rpc=7, contacts=CONTACTS))
             assert isinstance((await moved.next()).message, FoundNodes)
             moved.say(b, Ping(sequence=3))
-            assert (await b.next()).proved
+            assert (await b.next()).proved is defended
+
+
+def give_each_key_one_address(patch: pytest.MonkeyPatch) -> None:
+    """A key's first address is the only one that may ever prove itself."""
+    first: dict[PublicKey, Address] = {}
+    issue = Routability.issue
+
+    def once(self: Routability, recipient: Contact, now: float) -> bytes:
+        known = first.setdefault(recipient.public_key, recipient.address)
+        return issue(self, recipient, now) if known == recipient.address else b""
+
+    patch.setattr(Routability, "issue", once)
 
 
 IN_A_NETWORK_OF_1280 = """

@@ -8,12 +8,13 @@ import pytest
 import trio
 
 from meshnode.errors import MeshnodeError, NotAMember, PeerUnreachable, RemoteProtocolError
+from meshnode.identity.certificates import read
 from meshnode.identity.keyring import Keyring, RingKey, Stage, catch_up_of, first_keyring
 from meshnode.identity.keys import Identity
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Contact, PublicKey
 from meshnode.net.catching_up import LateChannel, catch_up
-from meshnode.net.channel import MeshChannel
+from meshnode.net.channel import MeshChannel, Standing, read_payload
 from meshnode.net.connection import Connection, Peer
 from meshnode.net.pool import connect, connect_under
 from meshnode.wire.messages import (
@@ -119,6 +120,13 @@ async def test_an_old_psk_is_met_with_silence_once_it_is_retired(
 
 # ---------------------------------------------------------------- 13: half-done, merged, expelled
 
+
+def _any_root_will_do(
+    self: MeshChannel, peer_key: PublicKey, payload: bytes, psk: bytes
+) -> Standing:
+    return Standing(certificate=read(read_payload(payload)[1][-1]), invite=None)
+
+
 STEPS: list[Stage | None] = [None, Stage.ACCEPT, Stage.USE, Stage.RETIRE]
 
 
@@ -135,23 +143,54 @@ async def test_members_at_any_two_steps_of_a_replacement_reach_each_other(
         assert await call(connection, ASK) == Held(held=(True,))
 
 
-async def test_a_mesh_with_the_same_network_id_and_another_key_does_not_merge() -> None:
-    theirs = first_keyring(NETWORK, b"t" * 32)
+@pytest.mark.parametrize("defended", [True, False])
+async def test_a_replacement_that_stopped_half_way_cuts_nobody_off(
+    monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
+    """One has heard that the new key is to be used, the other only that it is accepted."""
+    if not defended:  # each holds to the one key that it speaks under
+        accepted = Keyring.accepted_keys
+        monkeypatch.setattr(Keyring, "accepted_keys", lambda self: accepted(self)[:1])
+    for calling, called in ((Stage.ACCEPT, Stage.USE), (Stage.USE, Stage.ACCEPT)):
+        async with alice(ring(called)) as a:
+            try:
+                connection = await connect(a.contact, channel(BOB, ring(calling)), QUICK)
+                reached = await call(connection, ASK) == Held(held=(True,))
+            except RemoteProtocolError:
+                reached = False
+        assert reached is defended
+
+
+@pytest.mark.parametrize("defended", [True, False])
+async def test_a_mesh_with_the_same_network_id_and_another_key_does_not_merge(
+    defended: bool,
+) -> None:
+    theirs = first_keyring(NETWORK, b"t" * 32) if defended else ring()
     async with alice(ring()) as a:
-        with pytest.raises(RemoteProtocolError):
-            await connect(a.contact, channel(BOB, theirs), QUICK)
-        assert await said_to(a.contact, channel(BOB, theirs), b"t" * 32) == b""
-        together = channel(BOB, ring())  # the defence off: one key for both
-        assert await call(await connect(a.contact, together, QUICK), ASK) == Held(held=(True,))
+        caller = channel(BOB, theirs)
+        if defended:
+            with pytest.raises(RemoteProtocolError):
+                await connect(a.contact, caller, QUICK)
+            assert await said_to(a.contact, caller, b"t" * 32) == b""
+        else:  # one key for both
+            assert await call(await connect(a.contact, caller, QUICK), ASK) == Held(held=(True,))
 
 
-async def test_a_mesh_with_the_same_key_and_another_root_does_not_merge() -> None:
+@pytest.mark.parametrize("defended", [True, False])
+async def test_a_mesh_with_the_same_key_and_another_root_does_not_merge(
+    monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
     root = Identity.generate()
     foreign = Mesh(
         name="other", root_key=root.public_key, mesh_key=OLD, chain=(certificate_of(EVE),)
     )
     async with alice(ring()) as a:
         caller = channel(EVE, ring(), mesh=foreign)
+        if not defended:  # one prologue, and any root will do
+            caller.prologue = lambda: channel(ALICE, ring()).prologue()  # type: ignore[method-assign]
+            monkeypatch.setattr(MeshChannel, "check", _any_root_will_do)
+            assert await call(await connect(a.contact, caller, QUICK), ASK) == Held(held=(True,))
+            return
         with pytest.raises(RemoteProtocolError):
             await connect(a.contact, caller, QUICK)
         assert await said_to(a.contact, caller, OLD) == b""
@@ -160,23 +199,23 @@ async def test_a_mesh_with_the_same_key_and_another_root_does_not_merge() -> Non
             await connect(a.contact, caller, QUICK)
 
 
-@pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "defence off"])
-async def test_an_expelled_member_opens_no_channel_though_it_has_the_key(revoked: bool) -> None:
-    async with alice(ring(), revoked=[BOB.public_key] if revoked else []) as a:
+@pytest.mark.parametrize("defended", [True, False])
+async def test_an_expelled_member_opens_no_channel_though_it_has_the_key(defended: bool) -> None:
+    async with alice(ring(), revoked=[BOB.public_key] if defended else []) as a:
         reply = await call(await connect(a.contact, channel(BOB, ring()), QUICK), ASK)
-        if revoked:
+        if defended:
             assert isinstance(reply, Failure)
             assert "revoked" in reply.message
         else:
             assert reply == Held(held=(True,))
 
 
-@pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "defence off"])
-async def test_a_member_calls_nobody_that_is_expelled(revoked: bool) -> None:
+@pytest.mark.parametrize("defended", [True, False])
+async def test_a_member_calls_nobody_that_is_expelled(defended: bool) -> None:
     async with alice(ring()) as a:
-        gone = [ALICE.public_key] if revoked else []
+        gone = [ALICE.public_key] if defended else []
         caller = channel(BOB, ring(), revoked=gone)
-        if revoked:
+        if defended:
             with pytest.raises(NotAMember, match="revoked"):
                 await connect(a.contact, caller, QUICK)
         else:
@@ -216,10 +255,10 @@ async def test_the_door_opens_for_one_question_only() -> None:
         assert len(a.pool) == 0, "it is no connection for own calls either"
 
 
-@pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "defence off"])
-async def test_the_door_is_shut_to_the_expelled(revoked: bool) -> None:
-    async with alice(ring(Stage.RETIRE), revoked=[BOB.public_key] if revoked else []) as a:
-        if revoked:
+@pytest.mark.parametrize("defended", [True, False])
+async def test_the_door_is_shut_to_the_expelled(defended: bool) -> None:
+    async with alice(ring(Stage.RETIRE), revoked=[BOB.public_key] if defended else []) as a:
+        if defended:
             with pytest.raises(PeerUnreachable) as refused:
                 await ask_late(a.contact, channel(BOB, ring()), ring())
             assert "revoked" in str(refused.value.because)

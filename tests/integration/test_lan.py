@@ -97,8 +97,9 @@ async def test_two_members_meet_by_the_beacon_alone(lan: int, tmp_path: Path) ->
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("defended", [True, False])
 async def test_who_is_heard_and_does_not_answer_sealed_is_in_no_table(
-    lan: int, tmp_path: Path
+    lan: int, tmp_path: Path, defended: bool
 ) -> None:
     """Attack 16: a recorded or insider's beacon with a key whose owner is not there."""
     home = home_dir(tmp_path / "a")
@@ -107,6 +108,8 @@ async def test_who_is_heard_and_does_not_answer_sealed_is_in_no_table(
         trio.open_nursery() as nursery,
     ):
         discovery = discovery_of(a, lan)
+        if not defended:
+            believe_what_is_heard(a, discovery)
         nursery.start_soon(discovery.run)
         ghost = Identity.generate()
         silent = Beacon(
@@ -120,8 +123,30 @@ async def test_who_is_heard_and_does_not_answer_sealed_is_in_no_table(
                 await trio.sleep(0.05)
         mouth.close()
         assert a.peers() == []
-        assert a.parts.directory.contacts() == []
+        assert (a.parts.directory.contacts() == []) is defended
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("defended", [True, False])
+async def test_who_is_named_by_mdns_and_does_not_answer_sealed_is_in_no_table(
+    lan: int, tmp_path: Path, defended: bool
+) -> None:
+    """Attack 16: anybody on the LAN can publish a service; its text is believed in nothing."""
+    home = home_dir(tmp_path / "a")
+    async with open_node(load(home, LOCAL), home, probe_port=False) as a:
+        discovery = discovery_of(a, lan)
+        if not defended:
+            believe_what_is_heard(a, discovery)
+        discovery._told(Contact(Identity.generate().public_key, Address("127.0.0.1", 9)))
+        assert discovery.machine.counters.greeted == 1
+        assert a.peers() == []
+        assert (a.parts.directory.contacts() == []) is defended
+
+
+def believe_what_is_heard(node: Node, discovery: Discovery) -> None:
+    """Enter whoever is heard of, as if it had answered."""
+    table = node.parts.directory._machine._table
+    discovery._greet = lambda contact: table.add(contact, trio.current_time())
 
 
 async def test_a_newcomer_is_told_of_the_mesh_that_is_there_and_makes_no_second(

@@ -13,12 +13,14 @@ from meshnode.config import home_dir
 from meshnode.config.load import load
 from meshnode.errors import PeerUnknown
 from meshnode.identity.invites import parse
+from meshnode.ids import Contact
 from meshnode.net.binding import bind_socket
 from meshnode.net.join import join
 from meshnode.node.membership_files import load_identity, save_admission
 from meshnode.node.node import Node
 from meshnode.node.opening import open_node
 from meshnode.node.seed import Seed, open_seed
+from meshnode.node.tunnel import Tunnel
 from meshnode.reach.steps import Way
 from meshnode.reach.verdicts import Standing
 from tests.integration.firewall import drop_incoming
@@ -26,6 +28,8 @@ from tests.integration.test_mesh import answers, ask, digits, image, packed, pub
 
 __all__ = ["digits", "image"]
 pytestmark = pytest.mark.integration
+SENT_IN_VAIN = 20
+"""Datagrams; the two need less to know each other."""
 LOCAL = {"mesh.listen": "127.0.0.1:0", "api.listen": "off"}
 
 
@@ -137,8 +141,9 @@ async def test_a_node_that_cannot_be_connected_to_connects_back(
             await a.doctor("nobody")
 
 
+@pytest.mark.parametrize("defended", [True, False])
 async def test_where_udp_is_blocked_members_find_each_other_over_tcp(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defended: bool
 ) -> None:
     await two_members(tmp_path, "a", "b", forget=False)
 
@@ -148,6 +153,14 @@ async def test_where_udp_is_blocked_members_find_each_other_over_tcp(
         return sock
 
     monkeypatch.setattr("meshnode.net.datagrams.bind_socket", bound)
+    sent: list[bytes] = []
+
+    def in_vain(self: Tunnel, recipient: Contact, packet: bytes) -> bool:
+        sent.append(packet)
+        return False
+
+    if not defended:
+        monkeypatch.setattr(Tunnel, "takes", in_vain)
     async with AsyncExitStack() as stack:
         nodes = []
         for name in ("a", "b"):
@@ -155,6 +168,10 @@ async def test_where_udp_is_blocked_members_find_each_other_over_tcp(
             config = load(home, {**LOCAL, "node.name": name})
             nodes.append(await stack.enter_async_context(open_node(config, home)))
         a, b = nodes
+        if not defended:
+            await until(lambda: len(sent) >= SENT_IN_VAIN, timeout_s=60)
+            assert not sees(a, b)
+            return
         await until(lambda: sees(a, b) and sees(b, a), timeout_s=60)
         found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
         assert (found["tcp there"]["level"], found["tcp back"]["level"]) == ("ok", "ok")

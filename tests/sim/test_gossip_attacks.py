@@ -5,7 +5,7 @@ attack succeeds. So a test that passes says that it was this defence that held.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cbor2
 import pytest
@@ -17,8 +17,10 @@ from meshnode.gossip.owntime import OwnTime
 from meshnode.gossip.settings import GossipSettings, without_lifeguard
 from meshnode.gossip.words import Signatures
 from meshnode.ids import Address, Contact, tag_of
+from meshnode.sim.links import Bursts
 from meshnode.wire import cbor
 from meshnode.wire.codec import Envelope, decode_datagram, encode_datagram
+from meshnode.wire.membership_table import LOAD
 from meshnode.wire.messages import (
     Accusation,
     Datagram,
@@ -339,16 +341,46 @@ def test_nobody_says_how_busy_another_is_in_a_large_mesh(defended: bool) -> None
     assert (quoted == []) is defended
 
 
+@pytest.mark.parametrize("defended", [True, False])
 @pytest.mark.parametrize("number", [-1, 2**32, 0.5, float("inf"), float("nan"), True, None])
 @pytest.mark.parametrize("place", [3, 4, 5, 6, 8])
-def test_loads_are_whole_numbers_within_bounds(number: object, place: int) -> None:
+def test_loads_are_whole_numbers_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, number: object, place: int, defended: bool
+) -> None:
     victim = Contact(bytes(32), Address("10.0.0.1", 1))  # type: ignore[arg-type]
     data = encode_datagram(Envelope(message=Gossip(loads=(load_of(victim, 1, 7),))))
     plain = cbor.loads(data, bytes_max=1128)
     assert decode_datagram(cbor.dumps(plain))
     plain[8][0][place] = number  # type: ignore[index,call-overload]
-    with pytest.raises(RemoteProtocolError):
-        decode_datagram(cbor2.dumps(plain))
+    raw = cbor2.dumps(plain)
+    if defended:
+        with pytest.raises(RemoteProtocolError):
+            decode_datagram(raw)
+        return
+    take_numbers_as_they_come(monkeypatch)
+    message = decode_datagram(raw).message
+    assert isinstance(message, Gossip)
+    got = getattr(message.loads[0], fields(LoadRecord)[place].name)
+    assert repr(got) == repr(number)
+
+
+def take_numbers_as_they_come(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("meshnode.wire.codec.cbor.loads", lambda data, bytes_max: cbor2.loads(data))
+    patch.setattr(LOAD, "_unpackers", [(put, lambda plain: plain) for put, _ in LOAD._unpackers])
+
+
+# ---------------------------------------------------------------- bad networks
+
+
+@pytest.mark.parametrize("defended", [True, False])
+def test_bursts_that_lose_a_quarter_of_all_packets_kill_nobody(defended: bool) -> None:
+    """Attack 18; what defends is what Lifeguard adds: long suspicions, nacks, local health."""
+    mesh = Mesh(10, seed=0, settings=SETTINGS if defended else without_lifeguard(SETTINGS))
+    mesh.form(4.0)
+    mesh.network.link = Link(delay_s=0.005, bursts=Bursts.of(0.25, packets=8.0))
+    mesh.run(60.0)
+    deaths = sum(changes(mesh, of, DEAD) for of in mesh.contacts)
+    assert (deaths == 0) is defended
 
 
 # ---------------------------------------------------------------- partition

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshnode.dht.commands import Join
+from meshnode.dht.machine import DhtMachine
 from meshnode.dht.proofs import Equivocation
-from meshnode.ids import Address, Contact, PublicKey
+from meshnode.dht.settings import DhtSettings
+from meshnode.ids import Address, Contact, NetworkId, PublicKey
+from meshnode.machine import Random
 from meshnode.node.memory import (
     NameMemory,
     Remembered,
@@ -81,15 +85,45 @@ def test_whatever_bytes_lie_there_a_node_starts(data: bytes) -> None:
         assert isinstance(recall_names(path), NameMemory)
 
 
-def test_a_pickle_is_never_loaded_and_is_moved_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("defended", [True, False])
+def test_a_pickle_is_never_loaded_and_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
+    """Attack 19: `kademlia` reads its state with pickle, which runs what the file says."""
+    if not defended:
+        monkeypatch.setattr(
+            "meshnode.storage.state.cbor.loads", lambda data, bytes_max: pickle.loads(data)
+        )
+
     class Bomb:
         def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (tmp_path / "owned",)
 
     (tmp_path / "state").write_bytes(pickle.dumps(Bomb()))
     assert recall(tmp_path / "state") == Remembered()
-    assert not (tmp_path / "owned").exists()
-    assert (tmp_path / "state.damaged").exists()
+    assert (tmp_path / "owned").exists() is not defended
+    assert (tmp_path / "state.damaged").exists() is defended
+
+
+@pytest.mark.parametrize("defended", [True, False])
+def test_a_poisoned_file_puts_nobody_into_the_table(tmp_path: Path, defended: bool) -> None:
+    """Attack 19: whom a file names is asked, and enters only by an answer of its own."""
+    poison = tuple(
+        Contact(PublicKey(i.to_bytes(32, "big")), Address("192.0.2.1", 9)) for i in range(200)
+    )
+    remember(tmp_path / "state", Remembered(0, 1, poison))
+    own = Contact(PublicKey(b"o" * 32), Address("192.0.2.2", 9))
+    network = NetworkId(bytes(16))
+    machine = DhtMachine(own, network, DhtSettings(), Random(1))
+    contacts = recall(tmp_path / "state").contacts
+    if defended:
+        machine.handle(Join(contacts), 0.0)
+    else:
+        for contact in contacts:
+            machine._table.add(contact, 0.0)
+    for second in range(60):
+        machine.tick(float(second))
+    assert (machine.size == 0) is defended
 
 
 def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
