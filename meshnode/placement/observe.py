@@ -270,9 +270,12 @@ class LoadMeter:
     ) -> LoadRecord:
         """Return what this node says about itself now; each record has a higher sequence.
 
-        At most `MODULES_PER_LOAD_MAX` modules fit: the warm ones first, then those run last.
+        At most `MODULES_PER_LOAD_MAX` modules fit: the warm ones first, then those run last. One
+        that is being loaded counts as warm: what is left of the load is in the wait already, and
+        whoever added it once more would load the module at a second node, and a third.
         """
         self._advance(now)
+        ready = (*warm, *self._loads) if self._loads else warm
         self._sequence += 1
         sigma_ms = sqrt(max(0.0, self._square_ms - self._mean_ms * self._mean_ms))
         running = sum(batch.size for batch in self._running.values())
@@ -286,7 +289,7 @@ class LoadMeter:
             in_flight=min(IN_FLIGHT_MAX, running + sum(self._queues.values())),
             draining=draining,
             speed=self._speed,
-            modules=tuple(self._module_load(m, m in warm) for m in self._shown(held, warm)),
+            modules=tuple(self._module_load(m, m in ready) for m in self._shown(held, ready)),
         )
 
     # ------------------------------------------------------------------ parts

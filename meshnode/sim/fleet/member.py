@@ -127,7 +127,8 @@ class Member:
         first_ms = self.meter.first_ms(self.modules[module])
         if first_ms is None:
             return None
-        cold = 0.0 if module in self.server.warm else cold_ms(True, 0, self.settings)
+        ready = module in self.server.warm or module == self.server.loading
+        cold = 0.0 if ready else cold_ms(True, 0, self.settings)
         return self.meter.wait_ms(now) + first_ms + cold
 
     def decide(self, module: int, source: str, without: set[NodeId], now: float) -> Decision:

@@ -97,6 +97,7 @@ class Mesh(Policy):
         request.attempt += 1
         request.server = server
         request.sent_at = now
+        request.cold_ms = best.score.cold_ms
         terms = course.terms(second_ms)
         if server == request.home:
             self._reached(request, request.attempt, server, terms, None)
@@ -272,7 +273,7 @@ class Mesh(Policy):
             member.hear(said, fleet.rtt_ms(request.home, index), fleet.now)
         if attempt != request.attempt or request.done:
             return
-        observed_ms = (fleet.now - request.sent_at) * 1000
+        observed_ms = (fleet.now - request.sent_at) * 1000 - request.cold_ms
         node_id = self.members[index].names.node_id
         member.board.on_answer(node_id, request.id, request.camera.name, observed_ms, fleet.now)
         fleet.end(request, index)

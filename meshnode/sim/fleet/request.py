@@ -11,6 +11,7 @@ class Request:
         "attempt",
         "born",
         "camera",
+        "cold_ms",
         "done",
         "gone_at",
         "home",
@@ -33,6 +34,8 @@ class Request:
         """Counts where it was sent; what comes of an earlier attempt is stale."""
         self.server = -1
         self.sent_at = born
+        self.cold_ms = 0.0
+        """What loading the module was expected to take where it was sent."""
         self.gone_at = -1
         """Where it is no longer wanted."""
         self.done = False

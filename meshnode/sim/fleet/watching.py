@@ -25,7 +25,7 @@ class Watching:
     def begin(self, request: Request, best: Scored) -> None:
         """A request was sent with this prediction."""
         fleet = self._mesh.fleet
-        kept = watch(best.score.promised_ms, fleet.now, self._mesh.settings)
+        kept = watch(best.score.promised_ms + best.score.cold_ms, fleet.now, self._mesh.settings)
         fleet.call(kept.due_at, self._look, request, request.attempt, request.server, kept)
 
     def _look(self, request: Request, attempt: int, index: int, kept: Watch) -> None:

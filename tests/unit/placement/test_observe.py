@@ -262,3 +262,15 @@ def test_the_size_that_was_found_to_pay_is_what_is_reckoned_with() -> None:
         made.enqueued(MODULE, 10.0)
     assert before == 0.0
     assert made.wait_ms(10.0) == pytest.approx(40.0, rel=0.02), "four batches of one"
+
+
+def test_a_module_that_is_being_loaded_counts_as_warm_and_its_load_as_waiting() -> None:
+    made = taught()
+    assert not said(made, 0.0).modules[0].warm
+    made.load_began(MODULE, 400.0, 0.0)
+    during = said(made, 0.1)
+    assert [m.warm for m in during.modules] == [True, False]
+    assert during.wait == 3000
+    made.load_ended(MODULE, 0.4)
+    assert not said(made, 0.4).modules[0].warm
+    assert said(made, 0.4, warm=(MODULE,)).modules[0].warm
