@@ -35,7 +35,7 @@ from meshnode.net.replays import Replays
 from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
 from meshnode.net.silence import Silence
-from meshnode.net.transport import allow_fragments
+from meshnode.net.tcp import allow_fragments
 from meshnode.net.trimming import answer_bytes, encoded, is_answer, is_question, shorter
 from meshnode.wire.codec import Envelope, decode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX

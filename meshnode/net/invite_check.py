@@ -53,14 +53,9 @@ async def _try(address: Address, channel: InviteChannel, found: dict[Address, Tr
     found[address] = Tried(address, JoinUnreachable, f"no answer within {TRY_S:g} s")
     try:
         with trio.move_on_after(TRY_S):
-            stream = await trio.open_tcp_stream(address.host, address.port)
-            try:
-                transport = SocketTransport(
-                    stream.socket, unacknowledged_ms=NetSettings().unacknowledged_ms
-                )
-            except OSError:  # it was gone before we looked
-                stream.socket.close()
-                raise
+            transport = await SocketTransport.to(
+                address, unacknowledged_ms=NetSettings().unacknowledged_ms
+            )
             await initiate(transport, channel, expect=None)
             found[address] = Tried(address, None)
     except (InviteForeign, NotAMember) as error:

@@ -144,9 +144,10 @@ async def _try_address(
     attempt = trio.move_on_after(ATTEMPT_S)
     try:
         with attempt:
-            stream = await trio.open_tcp_stream(address.host, address.port)
+            transport = await SocketTransport.to(
+                address, unacknowledged_ms=settings.unacknowledged_ms
+            )
             race.unreachable[address] = "connected, but nothing was said in time"
-            transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
             secured = await initiate(transport, channel, expect=None)
     except (InviteForeign, NotAMember) as error:
         race.refused = error

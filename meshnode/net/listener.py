@@ -19,11 +19,14 @@ from meshnode.net.entrance import Entrance, HalfOpen
 from meshnode.net.handshaking import Secured, respond
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.settings import NetSettings
+from meshnode.net.tcp import INHERITED, tune
 from meshnode.net.tokens import TokenChannel, Tokens
 from meshnode.net.transport import SocketTransport, Transport
 
 _log = logging.getLogger(__name__)
 BACKLOG = 128
+ACCEPTED_PER_WAKE_MAX = 16
+"""Then the handshakes under way get their turn."""
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 NO_ROOM_PAUSE_S = 0.1
 
@@ -67,7 +70,7 @@ class Listener:
         self._pool = pool
         if pool is not None:
             pool.answer_with(handler)
-        self._socket: trio.socket.SocketType | None = None
+        self._socket: socket.socket | None = None
         self._entrance = Entrance(settings)
         self._established = 0
         self.stats = ListenerStats()
@@ -77,7 +80,8 @@ class Listener:
 
         Raises PortTaken, or ConfigError if this host has no such address or may not use the port.
         """
-        sock = trio.socket.from_stdlib_socket(await bind_socket(host, port, socket.SOCK_STREAM))
+        sock = await bind_socket(host, port, socket.SOCK_STREAM)
+        tune(sock, self._settings.unacknowledged_ms)
         sock.listen(BACKLOG)
         self._socket = sock
         return int(sock.getsockname()[1])
@@ -85,6 +89,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening; connections that are open stay."""
         if self._socket is not None:
+            trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
             self._socket = None
 
@@ -95,22 +100,33 @@ class Listener:
             async with trio.open_nursery() as nursery:
                 while self._socket is not None:
                     try:
-                        sock, _ = await self._socket.accept()
+                        await trio.lowlevel.wait_readable(self._socket)
+                        self._accept(self._socket, nursery)
                     except trio.ClosedResourceError:
                         break
                     except OSError as error:
                         if error.errno in NO_ROOM:
                             _log.warning("cannot accept a connection: %s", error.strerror)
                             await trio.sleep(NO_ROOM_PAUSE_S)
-                        continue
-                    self.stats.accepted += 1
-                    nursery.start_soon(self._serve, sock)
         finally:
             self.close()
 
-    async def _serve(self, sock: trio.socket.SocketType) -> None:
+    def _accept(self, listening: socket.socket, nursery: trio.Nursery) -> None:
+        """Take some of the connections that wait; raises OSError when one cannot be taken."""
+        for _ in range(ACCEPTED_PER_WAKE_MAX):
+            try:
+                sock, _ = listening.accept()
+            except BlockingIOError:
+                return
+            sock.setblocking(False)
+            self.stats.accepted += 1
+            nursery.start_soon(self._serve, sock)
+
+    async def _serve(self, sock: socket.socket) -> None:
         try:
-            transport = SocketTransport(sock, unacknowledged_ms=self._settings.unacknowledged_ms)
+            transport = SocketTransport(
+                sock, unacknowledged_ms=self._settings.unacknowledged_ms, tuned=INHERITED
+            )
         except OSError:  # it was gone before we looked
             sock.close()
             return
@@ -118,7 +134,7 @@ class Listener:
 
     async def serve(self, transport: Transport) -> None:
         """Shake hands with whoever opened a stream to us, and carry the connection to its end."""
-        scope = trio.CancelScope()
+        scope = trio.CancelScope(deadline=trio.current_time() + self._settings.handshake_timeout_s)
         entry = self._enter(transport.address.host, scope)
         if entry is None:
             self.stats.crowded += 1
@@ -126,7 +142,7 @@ class Listener:
             return
         secured: Secured | None = None
         try:
-            with scope, trio.move_on_after(self._settings.handshake_timeout_s):
+            with scope:
                 secured = await respond(
                     transport,
                     self._channel,
@@ -138,7 +154,6 @@ class Listener:
             _log.exception("a handshake failed inside this node")
         finally:
             self._entrance.leave(entry)
-            self.stats.displaced += scope.cancel_called
             if secured is None:
                 self.stats.silent += 1
                 transport.close()
@@ -177,4 +192,8 @@ class Listener:
     def _enter(self, host: str, scope: trio.CancelScope) -> HalfOpen | None:
         if self._established >= self._settings.connections_max:
             return None
-        return self._entrance.enter(host, scope.cancel)
+        return self._entrance.enter(host, lambda: self._displace(scope))
+
+    def _displace(self, scope: trio.CancelScope) -> None:
+        self.stats.displaced += 1
+        scope.cancel()

@@ -310,13 +310,9 @@ async def connect_under(
     psk: bytes, contact: Contact, channel: ChannelKeys, settings: NetSettings
 ) -> Connection:
     """Open a secured connection under one psk, as `connect`."""
-    address = contact.address
-    stream = await trio.open_tcp_stream(address.host, address.port)
-    try:
-        transport = SocketTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
-    except OSError:  # it was gone before we looked
-        stream.socket.close()
-        raise
+    transport = await SocketTransport.to(
+        contact.address, unacknowledged_ms=settings.unacknowledged_ms
+    )
     return await secure(transport, contact, channel, settings, psk=psk)
 
 

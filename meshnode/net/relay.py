@@ -129,14 +129,9 @@ async def arrange(
     """
     address = contact.address
     try:
-        stream = await trio.open_tcp_stream(address.host, address.port)
+        transport = await RelayedTransport.to(address, unacknowledged_ms=settings.unacknowledged_ms)
     except OSError as error:
         raise PeerUnreachable("", because=[f"{address}: {why(error)}"]) from error
-    try:
-        transport = RelayedTransport(stream.socket, unacknowledged_ms=settings.unacknowledged_ms)
-    except OSError:  # it was gone before we looked
-        stream.socket.close()
-        raise
     try:
         await initiate(
             transport, ArrangedChannel(identity, network, token), expect=contact.public_key

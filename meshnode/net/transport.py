@@ -4,23 +4,15 @@
 """
 
 import socket
-import sys
-from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, Self
 
 import trio
 
 from meshnode.errors import RemoteProtocolError
 from meshnode.ids import Address
-from meshnode.net.addresses import Sockaddr, from_sockaddr, is_literal, is_private
-from meshnode.wire.limits import KIB
+from meshnode.net.addresses import Sockaddr, from_sockaddr
+from meshnode.net.tcp import dial, tune, tune_for_distance
 from meshnode.wire.tensor import Buffer
-
-NOTSENT_LOWAT_BYTES = 16 * KIB
-"""What waits unsent in the kernel cannot be overtaken by a small call (stack.md decision 5)."""
-KEEPALIVE_S = 15
-IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT = 10, 23, 0
-"""From linux/in.h and linux/in6.h."""
 
 
 class Transport(Protocol):
@@ -57,27 +49,58 @@ class Transport(Protocol):
 
 
 class SocketTransport:
-    """A connected TCP socket, drained without a system call in vain."""
+    """A connected TCP socket, used without a system call in vain. It owns the socket."""
 
     relayed = False
 
-    def __init__(self, sock: trio.socket.SocketType, *, unacknowledged_ms: int) -> None:
-        peer: Sockaddr = sock.getpeername()  # first: it fails if the peer is gone
-        self._stream = trio.SocketStream(sock)
+    def __init__(
+        self,
+        sock: socket.socket | trio.socket.SocketType,
+        *,
+        unacknowledged_ms: int,
+        tuned: bool = False,
+    ) -> None:
+        """Raises OSError if the peer is gone, and then leaves the socket to the caller.
+
+        `tuned`: the socket came with the options of its listener.
+        """
+        peer: Sockaddr = sock.getpeername()
+        if not isinstance(sock, socket.socket):  # trio's own
+            sock = socket.socket(fileno=sock.detach())
+            sock.setblocking(False)
         self._socket = sock
-        self._raw = socket.socket(fileno=sock.fileno())
-        self._raw.setblocking(False)
         self.address = from_sockaddr(peer)
-        _tune(self._raw, self.address, unacknowledged_ms)
+        if not tuned:
+            tune(sock, unacknowledged_ms)
+        tune_for_distance(sock, self.address)
+
+    @classmethod
+    async def to(cls, address: Address, *, unacknowledged_ms: int) -> Self:
+        """Connect to an address; raises as `dial`. If it is cancelled, nothing stays open."""
+        sock = await dial(address)
+        try:
+            return cls(sock, unacknowledged_ms=unacknowledged_ms)
+        except OSError:  # it was gone before we looked
+            sock.close()
+            raise
 
     async def send_all(self, data: Buffer) -> None:
         """See `Transport.send_all`."""
-        await self._stream.send_all(data)
+        rest = memoryview(data)
+        waited = False
+        try:
+            while rest := rest[self.send_now(rest) :]:
+                await trio.lowlevel.wait_writable(self._socket)
+                waited = True
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        if not waited:  # a long body must not keep the other tasks from their turn
+            await trio.lowlevel.checkpoint()
 
     def send_now(self, data: Buffer) -> int:
         """See `Transport.send_now`."""
         try:
-            return self._raw.send(data)
+            return self._socket.send(data)
         except BlockingIOError:
             return 0
 
@@ -91,12 +114,12 @@ class SocketTransport:
 
     def receive_into(self, buffer: memoryview) -> int:
         """See `Transport.receive_into`."""
-        return self._raw.recv_into(buffer)
+        return self._socket.recv_into(buffer)
 
     def close(self) -> None:
-        """See `Transport.close`. The trio socket owns the descriptor and tells the waiters."""
-        if self._raw.fileno() != -1:
-            self._raw.detach()
+        """See `Transport.close`."""
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
 
@@ -147,15 +170,18 @@ class StreamTransport:
                 half.close()
 
 
-async def receive_exactly(transport: Transport, count: int) -> bytes:
+async def receive_exactly(transport: Transport, count: int, *, waited: bool = False) -> bytes:
     """Return exactly `count` bytes and take no more, or raise RemoteProtocolError at the end.
 
-    Raises trio.BrokenResourceError if the connection breaks. Only handshakes read this way.
+    Raises trio.BrokenResourceError if the connection breaks. Only handshakes read this way. With
+    `waited` the bytes are probably there already: the first look is without waiting.
     """
     buffer = memoryview(bytearray(count))
     filled = 0
     while filled < count:
-        await transport.wait()
+        if not waited:
+            await transport.wait()
+        waited = False
         try:
             got = transport.receive_into(buffer[filled:])
         except BlockingIOError:
@@ -166,38 +192,3 @@ async def receive_exactly(transport: Transport, count: int) -> bytes:
             raise RemoteProtocolError("the connection was closed")
         filled += got
     return bytes(buffer)
-
-
-def _tune(sock: socket.socket, peer: Address, unacknowledged_ms: int) -> None:
-    """Set what the kernel has; nothing here is needed for the protocol to work."""
-    if is_literal(peer.host) and not is_private(peer.host):
-        _set(sock, socket.IPPROTO_TCP, "TCP_CONGESTION", b"bbr")
-        allow_fragments(sock)
-    _set(sock, socket.IPPROTO_TCP, "TCP_NODELAY", 1)
-    _set(sock, socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", NOTSENT_LOWAT_BYTES)
-    _set(sock, socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", unacknowledged_ms)
-    _set(sock, socket.SOL_SOCKET, "SO_KEEPALIVE", 1)
-    _set(sock, socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_S)
-    _set(sock, socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_S // 3)
-
-
-def allow_fragments(sock: socket.socket) -> None:
-    """Let routers cut what does not fit their link, instead of dropping it in silence.
-
-    By default Linux forbids it and waits for an ICMP message that many firewalls eat: small calls
-    then pass and large ones hang. Python names these options on some systems only.
-    """
-    if sys.platform == "linux":
-        for level, option in (
-            (socket.IPPROTO_IP, IP_MTU_DISCOVER),
-            (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER),
-        ):
-            with suppress(OSError):
-                sock.setsockopt(level, option, PMTUDISC_DONT)
-
-
-def _set(sock: socket.socket, level: int, name: str, value: int | bytes) -> None:
-    option = getattr(socket, name, None)
-    if option is not None:
-        with suppress(OSError):
-            sock.setsockopt(level, option, value)
