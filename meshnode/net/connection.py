@@ -6,8 +6,6 @@ is cancelled cannot leave half a frame behind, and nothing is sent out of turn.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from math import inf
 
 import trio
@@ -20,11 +18,13 @@ from meshnode.errors import (
     RemoteProtocolError,
 )
 from meshnode.identity.aead import make_cipher
-from meshnode.identity.certificates import Certificate
-from meshnode.ids import Address, NodeId, PublicKey, node_id_of, short
+from meshnode.ids import node_id_of, short
 from meshnode.net.calls import Call, deadlines, end_overdue
 from meshnode.net.failures import failure_of
 from meshnode.net.handshaking import Secured
+from meshnode.net.peer import Handler as Handler
+from meshnode.net.peer import NotCarriedOut as NotCarriedOut
+from meshnode.net.peer import Peer as Peer
 from meshnode.net.settings import NetSettings
 from meshnode.net.transport import Transport
 from meshnode.net.watch import Watch
@@ -52,34 +52,6 @@ CHECK_EVERY_S = 5.0
 LAST_WORD_S = 1.0
 NOT_ACCEPTED = "it does not accept this node"
 """How the reason begins that a peer gives when it turns this node away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Who is at the other end."""
-
-    public_key: PublicKey
-    node_id: NodeId
-    certificate: Certificate | None
-    """Its membership; None on an invite's channel."""
-    invite: bytes | None
-    """The psk of the invite it holds; None for a member."""
-    address: Address
-    """Where its end of the connection is; not where it listens."""
-    lagging: Certificate | None = None
-    """The membership of a peer whose mesh key is retired: it may only ask for the present ones."""
-    line: tuple[PublicKey, ...] = ()
-    """The keys that its membership comes from, its own last."""
-    relayed: bool = False
-    """A relay is in between, and `address` is the relay's."""
-
-
-Handler = Callable[[Peer, Request], Awaitable[Reply]]
-"""Answers one call. A MeshnodeError it raises becomes the Failure the caller gets."""
-
-
-class NotCarriedOut(PeerUnreachable):
-    """The call did not reach the peer's handler, so making it again is safe."""
 
 
 class Connection:
@@ -110,10 +82,12 @@ class Connection:
             for key in (secured.receive_key, secured.send_key)
         )
         self._reader = FrameReader(receive_key, self._mux)
-        self._writer = Writer(transport, send_key, self._mux, on_empty=self._all_sent)
+        self._writer = Writer(
+            transport, send_key, self._mux, on_empty=self._all_sent, start=self._start_writer
+        )
         self._calls: dict[int, Call] = {}
         self._watch: Watch | None = None
-        self._scope: trio.CancelScope | None = None
+        self._nursery: trio.Nursery | None = None
         """Of all tasks of `run`."""
         self._handling: dict[int, trio.CancelScope] = {}
         self._active_at = self.opened_at
@@ -173,9 +147,9 @@ class Connection:
                 if watch is None:
                     watch = Watch()
                     nursery.start_soon(watch.run)
-                self._watch, self._scope = watch, nursery.cancel_scope
-                watch.add(self)
-                nursery.start_soon(self._write)
+                self._watch, self._nursery = watch, nursery
+                watch.add(self, self.tick(trio.current_time()))
+                self._writer.wake()
                 await self._read(handler, nursery)
                 nursery.cancel_scope.cancel()
         finally:
@@ -191,8 +165,8 @@ class Connection:
                 kind = NotCarriedOut if self._mux.unsent(call_id) else PeerUnreachable
                 call.end(error=kind(self._lost(), because=[reason]))
             self._transport.close()
-            if self._scope is not None:
-                self._scope.cancel()
+            if self._nursery is not None:
+                self._nursery.cancel_scope.cancel()
 
     def retire(self) -> None:
         """Take no new calls either way, finish those in flight, then close."""
@@ -254,6 +228,12 @@ class Connection:
         else:
             self._reader.received(count)
         return count
+
+    def _start_writer(self) -> bool:
+        if self._nursery is None or self._ended is not None:
+            return False
+        self._nursery.start_soon(self._write)
+        return True
 
     async def _write(self) -> None:
         try:

@@ -33,19 +33,10 @@ async def race(steps: Sequence[Step], attempt: Try, *, each_s: float) -> tuple[C
     """
     running = _Race(trio.CancelScope())
     try:
-        with running.cancel:
-            async with trio.open_nursery() as nursery:
-                began = trio.current_time()
-                before: list[trio.Event] = []
-                for index, step in enumerate(steps):
-                    with trio.move_on_at(began + step.after_s):
-                        for event in before:
-                            await event.wait()
-                    if running.winner is not None:
-                        break
-                    ended = trio.Event()
-                    nursery.start_soon(_run, index, step, attempt, each_s, running, ended)
-                    before.append(ended)
+        if len(steps) == 1:  # a race of one needs no tasks
+            await _run(0, steps[0], attempt, each_s, running, trio.Event())
+        else:
+            await _run_all(steps, attempt, each_s, running)
     except BaseException:
         _close_winner(running)
         raise
@@ -53,6 +44,22 @@ async def race(steps: Sequence[Step], attempt: Try, *, each_s: float) -> tuple[C
         return running.winner
     lines = [running.failures[index] for index in sorted(running.failures)]
     raise PeerUnreachable(running.impostor, because=lines)
+
+
+async def _run_all(steps: Sequence[Step], attempt: Try, each_s: float, running: _Race) -> None:
+    with running.cancel:
+        async with trio.open_nursery() as nursery:
+            began = trio.current_time()
+            before: list[trio.Event] = []
+            for index, step in enumerate(steps):
+                with trio.move_on_at(began + step.after_s):
+                    for event in before:
+                        await event.wait()
+                if running.winner is not None:
+                    break
+                ended = trio.Event()
+                nursery.start_soon(_run, index, step, attempt, each_s, running, ended)
+                before.append(ended)
 
 
 async def _run(

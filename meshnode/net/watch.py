@@ -28,10 +28,10 @@ class Watch:
     def __len__(self) -> int:
         return len(self._due)
 
-    def add(self, connection: Watched) -> None:
-        """Begin with a connection; it is ticked at once."""
+    def add(self, connection: Watched, first: float) -> None:
+        """Begin with a connection, whose first tick is due at `first`."""
         self._due[connection] = inf
-        self.wake_by(connection, 0.0)
+        self.wake_by(connection, first)
 
     def remove(self, connection: Watched) -> None:
         """Leave a connection alone."""

@@ -35,16 +35,29 @@ class Writer:
     """Owns the sending half of a transport and the sending key."""
 
     def __init__(
-        self, transport: Transport, key: RecordKey, mux: Mux, *, on_empty: Callable[[], None]
+        self,
+        transport: Transport,
+        key: RecordKey,
+        mux: Mux,
+        *,
+        on_empty: Callable[[], None],
+        start: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_empty` is called whenever everything that was queued has been sent."""
+        """`on_empty` is called whenever everything that was queued has been sent.
+
+        `start` starts the task, `run`; False if it cannot yet.
+        """
         self._transport = transport
         self._key = key
         self._mux = mux
         self._on_empty = on_empty
+        self._start = start
         self._buffer = _NOTHING
         self._rest = _NOTHING
-        self._queued = trio.Event()
+        self._queued: trio.Event | None = None
+        """What the task waits for; None while there is no task."""
+        self._done: bool = False
+        """The task is not needed until more waits than can be sent at once."""
         self._sending: bool = False
         self._rekey_due: bool = False
         self.sending_since = inf
@@ -52,13 +65,20 @@ class Writer:
 
     def wake(self) -> None:
         """Something was queued, or `on_empty` should be called again."""
-        if not self._sending and self._flushable() and self._flush():
+        if self._sends_now() and (not self._mux.has_output or self._flush()):
             self._on_empty()
-        else:
+            return
+        if self._queued is not None:
             self._queued.set()
+        elif self._start():
+            self._queued = trio.Event()
 
     async def run(self) -> None:
-        """Send until cancelled; raises OSError or a trio resource error when the stream breaks."""
+        """Send until cancelled or not needed; raises OSError or a trio resource error at its end.
+
+        There is no such task while an idle peer, or one that is called now and then, needs none.
+        """
+        self._done = False
         while True:
             self._sending = True
             if len(self._rest):
@@ -70,6 +90,9 @@ class Writer:
                 await self._send_batch()
             self._sending = False
             self._on_empty()
+            if self._done:
+                self._queued = None
+                return
             self._queued = trio.Event()
             await self._queued.wait()
 
@@ -78,17 +101,20 @@ class Writer:
         self._rekey_due = True
 
     def shrink(self) -> None:
-        """Give the buffer back, and what the key can make again."""
+        """Give back the buffer, the task, and what the key can make again."""
         self._key.shrink()
         if not self._sending and not len(self._rest):
             self._buffer = _NOTHING
+            if self._queued is not None:
+                self._done = True
+                self._queued.set()
 
-    def _flushable(self) -> bool:
-        """Whether what is queued is better sent now than by the task."""
-        if len(self._rest):
+    def _sends_now(self) -> bool:
+        """Whether what is queued, if anything, is better sent now than by the task."""
+        if self._sending or len(self._rest):
             return False
-        if self._mux.calls == 1:
-            return self._mux.has_output
+        if self._mux.calls == 1 or not self._mux.has_output:
+            return True
         return self._mux.small_waiting >= SMALL_TOGETHER and not self._mux.outbound_bytes
 
     def _seal(self) -> memoryview:

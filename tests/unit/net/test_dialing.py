@@ -83,3 +83,30 @@ async def test_when_nothing_works_each_way_says_why(autojump_clock: MockClock) -
         "relayed: CIRCUIT failed",
     )
     assert caught.value.message == ""
+
+
+async def test_a_race_of_one_ends_as_any_other(autojump_clock: MockClock) -> None:
+    found, step = await race(STEPS[:1], ways := Ways(DIRECT=(0.1, True)), each_s=5)
+    assert (found, step) == (ways.pipes["DIRECT"], STEPS[0])
+    with pytest.raises(PeerUnreachable) as caught:
+        await race(STEPS[:1], Ways(DIRECT=(99, True)), each_s=5)
+    assert caught.value.because == ("192.0.2.1:1: no answer within 5 s",)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_cancelled_as_it_wins_nothing_stays_open(
+    autojump_clock: MockClock, count: int
+) -> None:
+    ways = Ways(DIRECT=(0.1, True), CALL_BACK=(99, True))
+    with trio.CancelScope() as scope:
+        made = ways.__call__
+
+        async def cancelled(step: Step) -> Any:
+            pipe = await made(step)
+            scope.cancel()
+            return pipe
+
+        await race(STEPS[:count], cancelled, each_s=5)
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert ways.pipes["DIRECT"].closed or count == 1

@@ -31,13 +31,13 @@ async def watch(nursery: trio.Nursery) -> Watch:
     return made
 
 
-async def test_each_is_ticked_at_once_and_then_when_it_asked(
+async def test_each_is_ticked_when_it_said_and_then_when_it_asked(
     watch: Watch, autojump_clock: trio.testing.MockClock
 ) -> None:
     began = trio.current_time()
     one, two = Ticked(3, 4), Ticked(5)
-    watch.add(one)
-    watch.add(two)
+    watch.add(one, 0.0)
+    watch.add(two, 0.0)
     await trio.sleep(20)
     assert [at - began for at in one.at] == pytest.approx([0, 3, 7], abs=0.1)
     assert [at - began for at in two.at] == pytest.approx([0, 5], abs=0.1)
@@ -47,7 +47,7 @@ async def test_an_earlier_time_wakes_it_and_a_later_one_does_not(
     watch: Watch, autojump_clock: trio.testing.MockClock
 ) -> None:
     one = Ticked(100, 100, 100)
-    watch.add(one)
+    watch.add(one, 0.0)
     await trio.sleep(1)
     watch.wake_by(one, trio.current_time() + 2)
     watch.wake_by(one, trio.current_time() + 50)
@@ -59,8 +59,8 @@ async def test_who_was_removed_is_left_alone(
     watch: Watch, autojump_clock: trio.testing.MockClock
 ) -> None:
     one, two = Ticked(1, 1, 1, 1), Ticked(1, 1, 1, 1)
-    watch.add(one)
-    watch.add(two)
+    watch.add(one, 0.0)
+    watch.add(two, 0.0)
     await trio.sleep(1.5)
     watch.remove(one)
     watch.wake_by(one, 0.0)
