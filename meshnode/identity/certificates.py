@@ -138,12 +138,22 @@ def verify_line(
             raise NotAMember(f"certificate {depth + 1} is not genuine: {error}") from error
         _check_roles(certificate, allowed)
         _check_time(certificate, now_unix)
-        if certificate.subject in revoked:
-            below = "" if depth == len(chain) - 1 else ", which admitted this device,"
-            raise Revoked(f'"{certificate.name}"{below} has been revoked in this mesh')
+        _check_revoked(certificate, revoked, is_leaf=depth == len(chain) - 1)
         signer, allowed = certificate.subject, certificate.roles
         line.append(certificate)
     return tuple(line)
+
+
+def check_present(
+    line: Sequence[Certificate], *, now_unix: float, revoked: Container[PublicKey]
+) -> None:
+    """Raise NotAMember unless a line that `verify_line` returned once is good now as well.
+
+    Signatures and roles cannot have changed; times pass, and keys are revoked.
+    """
+    for certificate in line:
+        _check_time(certificate, now_unix)
+        _check_revoked(certificate, revoked, is_leaf=certificate is line[-1])
 
 
 def verify_chain(
@@ -230,6 +240,14 @@ def _check_time(certificate: Certificate, now_unix: float) -> None:
         )
     if now_unix > certificate.not_after:
         raise NotAMember(f'the certificate of "{certificate.name}" has expired')
+
+
+def _check_revoked(
+    certificate: Certificate, revoked: Container[PublicKey], *, is_leaf: bool
+) -> None:
+    if certificate.subject in revoked:
+        below = "" if is_leaf else ", which admitted this device,"
+        raise Revoked(f'"{certificate.name}"{below} has been revoked in this mesh')
 
 
 def _is_uint(value: object, limit: int) -> bool:

@@ -9,12 +9,13 @@ static key (as libp2p does), then the caller's payload.
 from collections.abc import Sequence
 
 from meshnode.errors import LocalProtocolError, RemoteProtocolError
-from meshnode.identity.keys import SIGNATURE_BYTES, Identity, verify
+from meshnode.identity.keys import SIGNATURE_BYTES, Identity
 from meshnode.identity.noise import DH_BYTES, PSK_BYTES, TAG_BYTES, NoiseXX
+from meshnode.identity.static_keys import STATIC_DOMAIN as STATIC_DOMAIN
+from meshnode.identity.static_keys import StaticKeys, signed
 from meshnode.ids import PublicKey
 from meshnode.wire.limits import HANDSHAKE_BYTES_MAX
 
-STATIC_DOMAIN = b"noise-static"
 PROOF_BYTES = 32 + SIGNATURE_BYTES
 PAYLOAD_BYTES_MAX = HANDSHAKE_BYTES_MAX - 2 * DH_BYTES - 2 * TAG_BYTES - PROOF_BYTES
 """What is left of message 2 for the caller's payload."""
@@ -26,8 +27,9 @@ MESSAGE_3_BYTES_MIN = DH_BYTES + 2 * TAG_BYTES
 class Handshake:
     """One side of the handshake.
 
-    The X25519 static key is fresh for each handshake: it is vouched for by the identity's
-    signature, so nothing of it needs to outlive the connection. An initiator that wants to know
+    The X25519 static key is vouched for by the identity's signature; a node that has many
+    handshakes gives each its `StaticKeys`, so that neither key nor signature is made again, and
+    nothing that a peer showed before is verified again. An initiator that wants to know
     whom it reached before it shows itself looks at `peer_key` and `peer_payload` after
     `receive` and sends the returned message 3 only then.
     """
@@ -40,12 +42,14 @@ class Handshake:
         psks: Sequence[bytes],
         prologue: bytes,
         payload: bytes,
+        statics: StaticKeys | None = None,
         static: bytes = b"",
         ephemeral: bytes = b"",
     ) -> None:
         """`psks`: the initiator uses the first, a responder finds the one that fits.
 
-        `static` and `ephemeral` are X25519 secrets for test vectors; fresh ones are made if empty.
+        `static` and `ephemeral` are X25519 secrets for test vectors; without `statics`, this
+        handshake has a static key of its own.
         """
         if not psks or any(len(psk) != PSK_BYTES for psk in psks):
             raise LocalProtocolError("a handshake needs psks of 32 bytes")
@@ -56,8 +60,9 @@ class Handshake:
         self._psks = list(psks)
         self._prologue = prologue
         self._payload = payload
+        self._statics = statics or StaticKeys()
         self._secrets = (static, ephemeral)
-        self._noise = self._under(self._psks[0])
+        self._opened: NoiseXX | None = None
         self._step = 0
         self._broken = False
         self.established = False
@@ -72,7 +77,8 @@ class Handshake:
         if not self._initiator or self._step != 0:
             raise LocalProtocolError("only an initiator starts, and once")
         self._step = 1
-        return self._noise.write_1(b"")
+        self._opened = self._under(self._psks[0])
+        return self._opened.write_1(b"")
 
     def knock(self, message: bytes) -> bytes:
         """Take message 1 and return the initiator's ephemeral key; `answer` goes on.
@@ -137,7 +143,7 @@ class Handshake:
                 noise.read_1(message)
             except RemoteProtocolError:
                 continue
-            self._noise, self.psk_index = noise, index
+            self._opened, self.psk_index = noise, index
             return noise.remote_ephemeral
         raise RemoteProtocolError("a first message under no key of ours")
 
@@ -153,17 +159,26 @@ class Handshake:
         self._check_proof(self._noise.read_3(message))
         return b""
 
+    @property
+    def _noise(self) -> NoiseXX:
+        """The pattern under the psk that is used; there is none before message 1."""
+        assert self._opened is not None, "nothing goes on before message 1"
+        return self._opened
+
     def _under(self, psk: bytes) -> NoiseXX:
         static, ephemeral = self._secrets
         return NoiseXX(psk=psk, prologue=self._prologue, static=static, ephemeral=ephemeral)
 
     def _proof(self) -> bytes:
-        signature = self._identity.sign(self._noise.static_public, domain=STATIC_DOMAIN)
-        return self._identity.public_key + signature + self._payload
+        """Take a static key into use; return what says whose it is, for the same message."""
+        given = self._secrets[0]
+        own = signed(self._identity, given) if given else self._statics.own(self._identity)
+        self._noise.use_static(own.secret, own.public)
+        return self._identity.public_key + own.signature + self._payload
 
     def _check_proof(self, proof: bytes) -> None:
         key, signature = proof[:32], proof[32:PROOF_BYTES]
-        if not verify(key, self._noise.remote_static, signature, domain=STATIC_DOMAIN):
+        if not self._statics.vouches(key, self._noise.remote_static, signature):
             raise RemoteProtocolError("the peer's identity did not sign its channel key")
         if key == self._identity.public_key:
             raise RemoteProtocolError("the peer is this node itself")

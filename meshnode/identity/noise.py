@@ -123,12 +123,6 @@ class NoiseXX:
         self.remote_ephemeral = b""
         self.remote_static = b""
 
-    @property
-    def static_public(self) -> bytes:
-        """Our static key, made when it is first needed."""
-        self._make_keys()
-        return self._static_public
-
     def write_1(self, payload: bytes) -> bytes:
         """Return the initiator's message 1."""
         self._mix_own_ephemeral()
@@ -143,7 +137,7 @@ class NoiseXX:
         """Return the responder's message 2."""
         self._mix_own_ephemeral()
         self.state.mix_key(dh(self._ephemeral, self.remote_ephemeral))
-        static = self.state.encrypt_and_hash(self._static_public)
+        static = self._sealed_static()
         self.state.mix_key(dh(self._static, self.remote_ephemeral))
         return self._ephemeral_public + static + self.state.encrypt_and_hash(payload)
 
@@ -158,7 +152,7 @@ class NoiseXX:
 
     def write_3(self, payload: bytes) -> bytes:
         """Return the initiator's message 3."""
-        static = self.state.encrypt_and_hash(self._static_public)
+        static = self._sealed_static()
         self.state.mix_key(dh(self._static, self.remote_ephemeral))
         return static + self.state.encrypt_and_hash(payload)
 
@@ -173,16 +167,20 @@ class NoiseXX:
         self.remote_ephemeral = message[:DH_BYTES]
         self._mix_ephemeral(self.remote_ephemeral)
 
-    def _make_keys(self) -> None:
-        """Make the X25519 keys; a responder does so only for those who hold the psk."""
+    def use_static(self, secret: bytes, public: bytes) -> None:
+        """Set the static key; none is needed before the first message that shows it."""
+        self._static, self._static_public = secret, public
+
+    def _sealed_static(self) -> bytes:
         if not self._static_public:
             self._static = self._static or random_bytes(DH_BYTES)
-            self._static_public = _public(self._static)
-            self._ephemeral = self._ephemeral or random_bytes(DH_BYTES)
-            self._ephemeral_public = _public(self._ephemeral)
+            self._static_public = public_of(self._static)
+        return self.state.encrypt_and_hash(self._static_public)
 
     def _mix_own_ephemeral(self) -> None:
-        self._make_keys()
+        """Make the ephemeral key; a responder does so only for those who hold the psk."""
+        self._ephemeral = self._ephemeral or random_bytes(DH_BYTES)
+        self._ephemeral_public = public_of(self._ephemeral)
         self._mix_ephemeral(self._ephemeral_public)
 
     def _mix_ephemeral(self, public: bytes) -> None:
@@ -202,7 +200,8 @@ def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...
     return tuple(made)
 
 
-def _public(secret: bytes) -> bytes:
+def public_of(secret: bytes) -> bytes:
+    """Return the X25519 public key of a secret."""
     public: bytes = nacl.bindings.crypto_scalarmult_base(secret)
     return public
 

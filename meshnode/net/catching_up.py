@@ -24,6 +24,7 @@ class LateChannel:
 
     def __init__(self, channel: MeshChannel, late_keys: Sequence[bytes]) -> None:
         self.identity: Identity = channel.identity
+        self.statics = channel.statics
         self._channel = channel
         self._late_keys = tuple(late_keys)
 

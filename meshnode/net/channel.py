@@ -6,14 +6,17 @@ shows a payload, [root key, certificate chain] in CBOR; a joiner, who has none, 
 `check` turns the peer's payload into what we know of the peer.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Protocol
 
 from meshnode.errors import InviteForeign, NotAMember, RemoteProtocolError, Revoked
 from meshnode.identity.certificates import (
     Certificate,
     check_node,
+    check_present,
     network_of,
     read,
     verify_line,
@@ -22,12 +25,15 @@ from meshnode.identity.certificates import (
 from meshnode.identity.invites import Invite, psk_of
 from meshnode.identity.keys import Identity
 from meshnode.identity.mesh import Mesh
+from meshnode.identity.static_keys import StaticKeys
 from meshnode.ids import NetworkId, PublicKey
 from meshnode.wire import cbor
 from meshnode.wire.limits import CERTIFICATE_CHAIN_MAX, HANDSHAKE_BYTES_MAX
 
 PROTOCOL = b"meshnode/channel/1"
 KEY_BYTES = 32
+LINES_MAX = 1024
+"""Members whose chain is known to be good: 1 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,7 @@ class ChannelKeys(Protocol):
     """The keys and rules of the channels of one node."""
 
     identity: Identity
+    statics: StaticKeys
 
     def prologue(self) -> bytes:
         """Return what both sides must agree on before they start."""
@@ -109,12 +116,16 @@ class MeshChannel:
         contained one.
         """
         self.identity = identity
+        self.statics = StaticKeys()
         self._mesh = mesh
         self._keys: MeshKeys = keys or mesh
         self._invites = invites
         self._unix_now = unix_now
         self._revoked = revoked
         self._judged = judged
+        self._lines: OrderedDict[bytes, tuple[Certificate, ...]] = OrderedDict()
+        """Chains whose signatures and roles are good; their times and revocations are looked at
+        each time."""
 
     def prologue(self) -> bytes:
         """See `ChannelKeys.prologue`."""
@@ -147,26 +158,41 @@ class MeshChannel:
 
     def member(self, peer_key: PublicKey, payload: bytes) -> Standing:
         """Return the standing of a member, whatever key it was met under, or raise NotAMember."""
+        try:
+            line = self._line(payload)
+        except Revoked:
+            if read(read_payload(payload)[1][-1]).subject == peer_key:
+                self._judged(peer_key, True)
+            raise
+        leaf = line[-1]
+        check_node(leaf, peer_key)
+        self._judged(peer_key, False)
+        subjects = tuple(certificate.subject for certificate in line)
+        return Standing(certificate=leaf, invite=None, line=subjects)
+
+    def _line(self, payload: bytes) -> tuple[Certificate, ...]:
+        """Return the certificates of a good chain; signatures are verified at the first showing."""
+        digest = sha256(payload).digest()
+        now_unix, revoked = self._unix_now(), self._revoked()
+        line = self._lines.get(digest)
+        if line is not None:
+            check_present(line, now_unix=now_unix, revoked=revoked)
+            self._lines.move_to_end(digest)
+            return line
         root_key, chain = read_payload(payload)
         if root_key != self._mesh.root_key:
             raise NotAMember("the certificate belongs to another mesh")
-        try:
-            certificates = verify_line(
-                chain,
-                root_key=self._mesh.root_key,
-                network=self._mesh.network,
-                now_unix=self._unix_now(),
-                revoked=self._revoked(),
-            )
-        except Revoked:
-            if read(chain[-1]).subject == peer_key:
-                self._judged(peer_key, True)
-            raise
-        leaf = certificates[-1]
-        check_node(leaf, peer_key)
-        self._judged(peer_key, False)
-        line = tuple(certificate.subject for certificate in certificates)
-        return Standing(certificate=leaf, invite=None, line=line)
+        line = verify_line(
+            chain,
+            root_key=root_key,
+            network=self._mesh.network,
+            now_unix=now_unix,
+            revoked=revoked,
+        )
+        self._lines[digest] = line
+        if len(self._lines) > LINES_MAX:
+            self._lines.popitem(last=False)
+        return line
 
 
 class InviteChannel:
@@ -174,6 +200,7 @@ class InviteChannel:
 
     def __init__(self, identity: Identity, invite: Invite) -> None:
         self.identity = identity
+        self.statics = StaticKeys()
         self._invite = invite
         self._psk = psk_of(invite.secret)
 

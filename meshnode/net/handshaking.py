@@ -7,6 +7,8 @@ that something lives here.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from meshnode.errors import NotAMember, PeerUnreachable, RemoteProtocolError
 from meshnode.identity.handshake import Handshake
 from meshnode.ids import PublicKey, node_id_of, short
@@ -50,6 +52,7 @@ async def initiate(
         psks=[psk],
         prologue=channel.prologue(),
         payload=channel.payload(),
+        statics=channel.statics,
     )
     await _send(transport, handshake.start())
     message_3 = handshake.receive(await _receive(transport))
@@ -88,6 +91,7 @@ async def respond(
         psks=psks,
         prologue=channel.prologue(),
         payload=channel.payload(),
+        statics=channel.statics,
     )
     if not admit(handshake.knock(await _receive(transport))):
         raise RemoteProtocolError("a first message too many, or one that came before")
@@ -117,11 +121,17 @@ def short_of(public_key: PublicKey) -> str:
 
 
 async def _send(transport: Transport, message: bytes) -> None:
-    await transport.send_all(len(message).to_bytes(LENGTH_BYTES, "big") + message)
+    data = len(message).to_bytes(LENGTH_BYTES, "big") + message
+    try:
+        sent = transport.send_now(data)
+    except OSError as error:
+        raise trio.BrokenResourceError(str(error)) from error
+    if sent < len(data):
+        await transport.send_all(data[sent:])
 
 
 async def _receive(transport: Transport) -> bytes:
     size = int.from_bytes(await receive_exactly(transport, LENGTH_BYTES), "big")
     if not 0 < size <= HANDSHAKE_BYTES_MAX:
         raise RemoteProtocolError(f"a handshake message of {size} bytes")
-    return await receive_exactly(transport, size)
+    return await receive_exactly(transport, size, waited=True)

@@ -13,6 +13,7 @@ from meshnode.identity.certificates import Certificate, Role, network_of, verify
 from meshnode.identity.keys import Identity
 from meshnode.identity.mesh import Mesh
 from meshnode.identity.sealing import SEED_NETWORK
+from meshnode.identity.static_keys import StaticKeys
 from meshnode.ids import PublicKey
 from meshnode.net.channel import Standing, prologue_of, read_payload, write_payload
 
@@ -27,6 +28,7 @@ class ToSeedChannel:
 
     def __init__(self, identity: Identity, mesh: Mesh, seed_key: PublicKey) -> None:
         self.identity = identity
+        self.statics = StaticKeys()
         self._mesh = mesh
         self._seed_key = seed_key
 
@@ -67,6 +69,7 @@ class SeedChannel:
 
     def __init__(self, identity: Identity, *, unix_now: Callable[[], float]) -> None:
         self.identity = identity
+        self.statics = StaticKeys()
         self._unix_now = unix_now
 
     def prologue(self) -> bytes:

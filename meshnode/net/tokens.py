@@ -11,6 +11,7 @@ import trio
 
 from meshnode.errors import Overloaded, RemoteProtocolError
 from meshnode.identity.keys import Identity, random_bytes
+from meshnode.identity.static_keys import StaticKeys
 from meshnode.ids import NetworkId, PublicKey
 from meshnode.net.channel import ChannelKeys, Standing, prologue_of
 from meshnode.net.transport import Transport
@@ -79,6 +80,7 @@ class TokenChannel:
 
     def __init__(self, inner: ChannelKeys, tokens: Tokens) -> None:
         self.identity = inner.identity
+        self.statics = inner.statics
         self._inner = inner
         self._tokens = tokens
 
@@ -112,6 +114,7 @@ class ArrangedChannel:
 
     def __init__(self, identity: Identity, network: NetworkId, token: bytes) -> None:
         self.identity = identity
+        self.statics = StaticKeys()
         self._network = network
         self._token = token
 
