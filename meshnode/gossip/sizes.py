@@ -52,16 +52,22 @@ def accusation_bytes(accusation: Accusation) -> int:
 
 
 def load_bytes(load: LoadRecord) -> int:
-    """Return the size: tag 9, flag and heads 3, the numbers, and 11 with two more a module.
+    """Return the size: tag 8, head 3, the numbers, and a tag and two numbers for each module.
 
-    Nearly exact, since a gossip carries nine of these; the age grows by one step at most while
-    the record waits.
+    Nearly exact, since a gossip carries nine of these; the age, of which 5 bytes are kept, grows
+    while the record waits. See `wire/packed_load.py`.
     """
-    numbers = (load.sequence, load.wait, load.wait_mean, load.wait_sigma, load.in_flight)
-    size = 12 + sum(map(_number_bytes, numbers)) + _number_bytes(load.speed) + 5
+    busy = load.in_flight * 2 + load.draining
+    numbers = (load.sequence, load.wait, load.wait_mean, load.wait_sigma, load.speed, busy)
+    size = 16 + sum(map(_packed_bytes, numbers))
     for module in load.modules:
-        size += 11 + _number_bytes(module.first) + _number_bytes(module.unit)
+        size += 8 + _packed_bytes(module.first * 2 + module.warm) + _packed_bytes(module.unit)
     return size
+
+
+def _packed_bytes(value: int) -> int:
+    """Return what a packed number takes, seven bits a byte."""
+    return max(1, -(-value.bit_length() // 7))
 
 
 def _number_bytes(value: int) -> int:

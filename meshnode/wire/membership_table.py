@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from meshnode.labels import KEY_CHARS_MAX, LABELS_MAX, VALUE_CHARS_MAX, Labels, Traits, labels_of
 from meshnode.wire import limits, membership
 from meshnode.wire.cbor import Plain
+from meshnode.wire.packed_load import LoadField
 from meshnode.wire.schema import (
-    U16,
     U32,
     U64,
     Bytes,
@@ -78,20 +78,7 @@ TAG = exactly(TAG_BYTES)
 CONTACT = ContactField()
 NAME = Text(limits.NAME_CHARS_MAX)
 SIGNATURE = exactly(membership.SIGNATURE_BYTES)
-MODULE_LOAD = Record(membership.ModuleLoad, module=TAG, warm=Flag(), first=U32, unit=U32)
-LOAD = Record(
-    membership.LoadRecord,
-    node=TAG,
-    sequence=U64,
-    age_ms=U32,
-    wait=U32,
-    wait_mean=U32,
-    wait_sigma=U32,
-    in_flight=U16,
-    draining=Flag(),
-    speed=U32,
-    modules=ListOf(MODULE_LOAD, limits.MODULES_PER_LOAD_MAX),
-)
+LOAD = LoadField()
 LABELS = LabelsField()
 TRAITS = Record(Traits, labels=LABELS, memory_mib=U32)
 UPDATE = Record(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from meshnode.caps import Caps
 from meshnode.ids import Address, Contact
 from meshnode.labels import LABELS_MAX, labels_of
-from meshnode.wire import limits, membership_table, messages, reach, schema, table
+from meshnode.wire import limits, membership_table, messages, packed_load, reach, schema, table
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.codec import Envelope
 from meshnode.wire.tensor import TensorHeader
@@ -57,6 +57,24 @@ def tensors(draw) -> TensorHeader:
     )
 
 
+def loads() -> st.SearchStrategy[messages.LoadRecord]:
+    tags, u32 = st.binary(min_size=8, max_size=8), st.integers(0, 2**32 - 1)
+    modules = st.builds(messages.ModuleLoad, module=tags, warm=st.booleans(), first=u32, unit=u32)
+    return st.builds(
+        messages.LoadRecord,
+        node=tags,
+        sequence=st.integers(0, 2**64 - 1),
+        age_ms=u32,
+        wait=u32,
+        wait_mean=u32,
+        wait_sigma=u32,
+        in_flight=st.integers(0, 2**16 - 1),
+        draining=st.booleans(),
+        speed=u32,
+        modules=st.lists(modules, max_size=limits.MODULES_PER_LOAD_MAX).map(tuple),
+    )
+
+
 MAKERS = {
     schema.Uint: lambda f: st.integers(0, f.most),
     schema.Flag: lambda f: st.booleans(),
@@ -65,6 +83,7 @@ MAKERS = {
     membership_table.Rows: lambda f: st.integers(0, min(f.most, ITEMS_MAX)).flatmap(
         lambda count: st.binary(min_size=count * f.size, max_size=count * f.size)
     ),
+    packed_load.LoadField: lambda f: loads(),
     schema.Text: lambda f: st.text(SHOWABLE, min_size=f.least, max_size=f.most),
     schema.Words: lambda f: st.text(SHOWABLE, max_size=f.most),
     schema.Choice: lambda f: st.sampled_from(sorted(f.words)),

@@ -56,7 +56,7 @@ def _typical(modules: int) -> LoadRecord:
     each = ModuleLoad(module=NodeTag(bytes([255] * 8)), warm=True, first=620, unit=620)
     return LoadRecord(
         node=NodeTag(bytes([255] * 8)),
-        sequence=2**40,
+        sequence=1_700_000_000 << 20,
         age_ms=0,
         wait=800,
         wait_mean=700,

@@ -1,0 +1,75 @@
+"""A load record in 40 bytes: there and back, one way to write each, and nothing else is read."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshnode.ids import NodeTag
+from meshnode.wire import cbor
+from meshnode.wire.messages import LoadRecord
+from meshnode.wire.packed_load import BYTES_MAX, LoadField
+from meshnode.wire.schema import Misfit
+from tests.fuzz.messages import loads
+from tests.vectors.examples import LOAD
+
+FIELD = LoadField()
+
+
+@given(loads())
+def test_what_is_packed_is_read_again(record: LoadRecord) -> None:
+    packed = FIELD.pack(record)
+    assert isinstance(packed, bytes)
+    assert len(packed) <= BYTES_MAX
+    assert FIELD.unpack(packed) == record
+
+
+@given(st.binary(max_size=BYTES_MAX + 1))
+def test_any_bytes_are_read_in_one_way_or_refused(data: bytes) -> None:
+    try:
+        record = FIELD.unpack(data)
+    except Misfit:
+        return
+    assert FIELD.pack(record) == data
+
+
+def test_a_busy_node_with_one_module_takes_at_most_forty_bytes() -> None:
+    module = replace(LOAD.modules[0], first=1300, unit=1300)
+    busy = replace(LOAD, wait=9000, wait_mean=4000, wait_sigma=2000, in_flight=60, speed=9000)
+    assert len(cbor.dumps(FIELD.pack(replace(busy, modules=(module,))))) <= 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sequence": 2**64},
+        {"wait": -1},
+        {"in_flight": 2**16},
+        {"node": NodeTag(bytes(7))},
+        {"modules": LOAD.modules * 9},
+    ],
+)
+def test_what_does_not_fit_is_not_sent(change: dict[str, object]) -> None:
+    with pytest.raises(Misfit):
+        FIELD.pack(replace(LOAD, **change))  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(8),
+        bytes(9),
+        bytes(8) + b"\x80" * 30,
+        bytes(8) + b"\x80\x00" + bytes(6),
+        bytes(8) + b"\xff" * 9 + b"\x7f" + bytes(6),
+        bytes(8) + bytes(7) + bytes(9),
+        bytes(8) + bytes(7) + bytes(10) * 9,
+        bytes(BYTES_MAX + 1),
+        [1, 2],
+    ],
+)
+def test_what_is_cut_off_too_long_or_too_large_is_refused(data: bytes) -> None:
+    with pytest.raises(Misfit):
+        FIELD.unpack(data)
