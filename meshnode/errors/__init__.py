@@ -79,6 +79,7 @@ from meshnode.errors.placement import NoCandidate as NoCandidate
 from meshnode.errors.placement import NodeStopping as NodeStopping
 from meshnode.errors.placement import Overloaded as Overloaded
 from meshnode.errors.placement import Overpriced as Overpriced
+from meshnode.errors.placement import PromiseBroken as PromiseBroken
 
 
 def _tree(root: type[MeshnodeError]) -> dict[str, type[MeshnodeError]]:

@@ -88,3 +88,12 @@ class BlobNotFound(MeshnodeError):
     exit_status = 4
     http_status = 404
     retry_elsewhere = True
+
+
+class PromiseBroken(MeshnodeError):
+    """A node lives but takes far longer than it said; the request is sent to another."""
+
+    code = "MN-513"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True

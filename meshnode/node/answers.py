@@ -8,7 +8,7 @@ from meshnode.net.connection import Peer
 from meshnode.node.admission import Admissions
 from meshnode.node.idling import Idling
 from meshnode.node.library import Library
-from meshnode.node.local import Local
+from meshnode.node.requests import Requests
 from meshnode.wire.messages import (
     AskHeld,
     Describe,
@@ -19,6 +19,7 @@ from meshnode.wire.messages import (
     IdleCall,
     Join,
     ListModules,
+    LoadPing,
     ModuleRequest,
     Predict,
     Reconcile,
@@ -35,7 +36,7 @@ class Answers:
     def __init__(
         self,
         *,
-        local: Local,
+        requests: Requests,
         library: Library,
         admissions: Admissions,
         members: Callable[[], tuple[Contact, ...]],
@@ -44,7 +45,7 @@ class Answers:
         reach: Callable[[Peer, ReachRequest], Awaitable[Reply]],
         idling: Idling,
     ) -> None:
-        self._local = local
+        self._requests = requests
         self._library = library
         self._admissions = admissions
         self._members = members
@@ -68,7 +69,7 @@ class Answers:
     async def _answer_member(self, peer: Peer, request: ModuleRequest) -> Reply:
         match request:
             case Predict():
-                return await self._local.serve(request)
+                return await self._requests.serve(request)
             case Describe():
                 return await self._library.describe(request)
             case AskHeld():
@@ -83,3 +84,5 @@ class Answers:
                 return self._library.catalog()
             case IdleCall():
                 return self._idling.answer(peer.node_id, request)
+            case LoadPing():
+                return self._requests.answer(request)

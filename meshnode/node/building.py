@@ -268,7 +268,8 @@ class Building:
             view=self.view,
             board=self.board,
             pool=self.pool,
-            on_unreachable=self.membership.suspect,
+            membership=self.membership,
+            load=self.load,
             on_load=self._heard_in_a_call,
         )
         self.idling = Idling(
@@ -305,7 +306,7 @@ class Building:
         )
         self.upkeep = Upkeep(self)
         self.answers = Answers(
-            local=self.local,
+            requests=self.requests,
             library=self.library,
             admissions=self.admissions,
             members=self._members_for_a_joiner,

@@ -92,6 +92,11 @@ class Membership:
         member = self._machine.member(node_id)
         return None if member is None else member.contact
 
+    def rtt_ms(self, node_id: NodeId) -> float | None:
+        """Return the round trip to a member, or None if it is not known."""
+        member = self._machine.member(node_id)
+        return None if member is None else member.rtt_ms
+
     def candidates(self, module: ContentHash, required: Caps) -> tuple[Member, ...]:
         """Return the members that may be given a request of this module.
 

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 
 import trio
 
@@ -20,19 +19,23 @@ from meshnode.errors import (
     NodeStopping,
     Overloaded,
     PeerUnreachable,
+    PromiseBroken,
     RemoteProtocolError,
 )
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
+from meshnode.node.asking import Asking
+from meshnode.node.load import LoadReporter
 from meshnode.node.local import Local
-from meshnode.node.overdue import Overdue
+from meshnode.node.membership import Membership
+from meshnode.node.overdue import Overdue, Sending
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
 from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
-from meshnode.wire.messages import LoadRecord, Predict, Prediction
+from meshnode.wire.messages import LoadPing, LoadPong, LoadRecord, Predict, Prediction
 
 _log = logging.getLogger(__name__)
 LATE_S = 1.0
@@ -49,15 +52,6 @@ class Attempt:
     took_ms: float
     outcome: str
     """"ok", or the code and message of the failure."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Wait:
-    """A request that waits for another node's answer."""
-
-    scope: trio.CancelScope
-    others: Callable[[], bool]
-    """Whether anybody else could run it now."""
 
 
 @dataclass(slots=True)
@@ -80,21 +74,33 @@ class Requests:
         view: View,
         board: Scoreboard,
         pool: ConnectionPool,
-        on_unreachable: Callable[[NodeId], None],
+        membership: Membership,
+        load: LoadReporter,
         on_load: Callable[[NodeId, LoadRecord], None],
     ) -> None:
         self._local = local
         self._view = view
         self._board = board
         self._pool = pool
-        self._on_unreachable = on_unreachable
+        self._on_unreachable = membership.suspect
+        self._load = load
         self._on_load = on_load
-        self._waits: dict[NodeId, set[_Wait]] = {}
-        self._overdue = Overdue(on_unreachable)
+        asking = Asking(pool=pool, membership=membership, on_load=on_load, settings=board.settings)
+        self._overdue = Overdue(asking=asking, board=board, suspect=membership.suspect)
 
     async def run(self) -> None:
         """Ask after the nodes whose answers are late, until cancelled."""
         await self._overdue.run()
+
+    async def serve(self, request: Predict) -> Prediction:
+        """Answer a request that another node placed here; see `Local.serve`."""
+        return await self._local.serve(request)
+
+    def answer(self, ping: LoadPing) -> LoadPong:
+        """Say that this node lives, and ask after the node that the asker finds silent."""
+        if ping.silent is not None:
+            self._overdue.told(ping.silent)
+        return LoadPong(load=self._load.record())
 
     async def place(self, request: Predict, manifest: Manifest, *, explain: bool = False) -> Placed:
         """Answer a request at the best node within its budget, or raise MeshnodeError.
@@ -124,6 +130,7 @@ class Requests:
         deadline = trio.current_effective_deadline()
         course = Course()
         last: MeshnodeError | None = None
+        patient = False
         while True:
             decision = None
             quick = None if explain or not course.untouched else self._quick(request, manifest)
@@ -137,10 +144,18 @@ class Requests:
                     raise _nobody(decision, attempts, last)
                 best, second_ms = course.next(decision)
             offered = replace(request, terms=course.terms(second_ms))
-            others = partial(self._others, request, manifest, {*course.avoided, best.node_id})
+            sending = Sending(
+                node=best.node_id,
+                name=best.candidate.name,
+                request=request.request_id,
+                module=request.module,
+                score=best.score,
+                others=partial(self._others, request, manifest, {*course.avoided, best.node_id}),
+                patient=patient,
+            )
             started = trio.current_time()
             try:
-                prediction = await self._run_at(best, offered, deadline, others)
+                prediction = await self._run_at(best, offered, deadline, sending)
             except trio.Cancelled:
                 attempts.append(_attempt(best, started, "no answer yet"))
                 raise
@@ -150,6 +165,7 @@ class Requests:
                 if not error.retry_elsewhere:
                     raise
                 last = error
+                patient = patient or isinstance(error, PromiseBroken)
                 course.failed(best.node_id, error)
                 continue
             attempts.append(_attempt(best, started, "ok"))
@@ -172,7 +188,7 @@ class Requests:
         )
 
     async def _run_at(
-        self, scored: Scored, request: Predict, deadline: float, others: Callable[[], bool]
+        self, scored: Scored, request: Predict, deadline: float, sending: Sending
     ) -> Prediction:
         """Run at one candidate, keeping the account of what is in flight there."""
         node_id = scored.candidate.contact.node_id
@@ -182,7 +198,7 @@ class Requests:
             if scored.candidate.is_self:
                 prediction = await self._local.run(request, deadline)
             else:
-                prediction = await self._run_there(scored, request, deadline, others)
+                prediction = await self._run_there(scored, request, deadline, sending)
         except BaseException:
             self._board.on_gone(node_id, request.request_id)
             raise
@@ -194,45 +210,32 @@ class Requests:
         return prediction
 
     async def _run_there(
-        self, scored: Scored, request: Predict, deadline: float, others: Callable[[], bool]
+        self, scored: Scored, request: Predict, deadline: float, sending: Sending
     ) -> Prediction:
         """Forward once; a Failure reply is raised as the error it names.
 
-        Raises PeerUnreachable too when the node falls silent and `others` could do it instead.
+        Raises PeerUnreachable too when the node falls silent, or PromiseBroken when it breaks its
+        word, and another could do it instead. What it answers after that is dropped.
         """
         left_ms = max(1, int((deadline - trio.current_time()) * 1000))
         forwarded = replace(request, hops_left=0, budget_ms=min(left_ms, request.budget_ms))
-        waits = self._waits.setdefault(_id(scored), set())
-        wait = _Wait(trio.CancelScope(), others)
-        waits.add(wait)
-        # How long a cold start takes, or a run that nobody measured, is a guess and no promise.
-        score = scored.score
-        promised_ms = inf if score.cold_ms or score.estimated else score.total_ms
-        expected = self._overdue.expect(_id(scored), promised_ms)
+        expected = self._overdue.expect(sending)
         try:
-            with wait.scope:
+            with expected.scope:
                 reply = await self._pool.call(
                     scored.candidate.contact, forwarded, timeout_s=left_ms / 1000 + LATE_S
                 )
         finally:
             self._overdue.settle(expected)
-            waits.discard(wait)
-            if not waits:
-                self._waits.pop(_id(scored), None)
-        if wait.scope.cancelled_caught:
-            raise PeerUnreachable(f"{scored.candidate.name} has fallen silent")
+        if expected.scope.cancelled_caught:
+            raise expected.error()
         if not isinstance(reply, Prediction):
             raise RemoteProtocolError(f"a {type(reply).__name__} came in answer to a Predict")
         return reply
 
     def on_doubt(self, node_id: NodeId) -> None:
-        """A node does not answer probes: give up on it where another can do the work.
-
-        Its connection stays, and so do requests that nobody else can run: it may only be slow.
-        """
-        for wait in tuple(self._waits.get(node_id, ())):
-            if wait.others():
-                wait.scope.cancel()
+        """A node does not answer probes: give up on it where another can do the work."""
+        self._overdue.doubt(node_id)
 
     def _others(self, request: Predict, manifest: Manifest, without: set[NodeId]) -> bool:
         """Return whether anybody else could run a request now."""
@@ -274,10 +277,6 @@ def _nobody(
     if last is not None and (busy or (len(attempts) == 1 and not decision.excluded)):
         return last
     return no_candidate(decision, attempts)
-
-
-def _id(scored: Scored) -> NodeId:
-    return scored.candidate.contact.node_id
 
 
 def _attempt(scored: Scored, started: float, outcome: str) -> Attempt:

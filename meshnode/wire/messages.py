@@ -31,6 +31,8 @@ from meshnode.wire.membership import PingRequest as PingRequest
 from meshnode.wire.membership import Subscribe as Subscribe
 from meshnode.wire.membership import Summary as Summary
 from meshnode.wire.membership import Want as Want
+from meshnode.wire.overdue import LoadPing as LoadPing
+from meshnode.wire.overdue import LoadPong as LoadPong
 from meshnode.wire.reach import ReachReply, ReachRequest
 from meshnode.wire.reconciling import Reconcile as Reconcile
 from meshnode.wire.reconciling import Reconciled as Reconciled
@@ -252,10 +254,27 @@ Datagram: TypeAlias = (
 """What travels over UDP: each fits `limits.DATAGRAM_BYTES_MAX`."""
 
 ModuleRequest: TypeAlias = (
-    Predict | Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules | IdleCall
+    Predict
+    | Describe
+    | AskHeld
+    | GetPieceHashes
+    | GetPiece
+    | Hold
+    | ListModules
+    | IdleCall
+    | LoadPing
 )
 ModuleReply: TypeAlias = (
-    Prediction | Failure | Description | Held | PieceHashes | Piece | Holding | Catalog | IdleReply
+    Prediction
+    | Failure
+    | Description
+    | Held
+    | PieceHashes
+    | Piece
+    | Holding
+    | Catalog
+    | IdleReply
+    | LoadPong
 )
 Request: TypeAlias = ModuleRequest | Join | Reconcile | ReachRequest
 Reply: TypeAlias = ModuleReply | Admission | Reconciled | ReachReply

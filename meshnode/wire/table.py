@@ -222,6 +222,8 @@ CALLS: dict[int, Call] = {
     ),
     26: _call(messages.IdleCall, load=LOAD, room=U16),
     27: _call(messages.IdleReply, given=U16, load=LOAD),
+    28: _call(messages.LoadPing, silent=OptionalOf(TAG)),
+    29: _call(messages.LoadPong, load=LOAD),
     **{n: Call(record, BODY_BYTES_MAX.get(n, 0)) for n, record in REACH.items()},
 }
 

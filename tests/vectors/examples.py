@@ -142,6 +142,9 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
         ),
         "idle-call": m.IdleCall(load=LOAD, room=8),
         "idle-reply": m.IdleReply(given=2, load=LOAD),
+        "load-ping": m.LoadPing(),
+        "load-ping-silent": m.LoadPing(silent=LOAD.node),
+        "load-pong": m.LoadPong(load=LOAD),
         "given-up": m.Failure(
             code="MN-508", message="an idle node asked for it", load=LOAD, instead=LOAD.node
         ),
