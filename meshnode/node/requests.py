@@ -205,9 +205,20 @@ class Requests:
         now = trio.current_time()
         observed_ms = (now - started) * 1000 - prediction.timing.cold_us / 1000
         self._board.on_answer(node_id, request.request_id, request.source, observed_ms, now)
-        if prediction.load is not None and not scored.candidate.is_self:
-            self._on_load(node_id, prediction.load)
+        if not scored.candidate.is_self:
+            self._learn_rate(scored, request, prediction, observed_ms)
+            if prediction.load is not None:
+                self._on_load(node_id, prediction.load)
         return prediction
+
+    def _learn_rate(
+        self, scored: Scored, request: Predict, answer: Prediction, observed_ms: float
+    ) -> None:
+        """Learn what the path carries: what neither round trip nor queue nor run accounts for."""
+        carried = sum(t.size for t in (*request.tensors, *answer.tensors))
+        there_ms = (answer.timing.queue_us + answer.timing.run_us) / 1000
+        moved_ms = observed_ms - there_ms - scored.score.network_ms
+        self._view.rates.learn(scored.node_id, carried, moved_ms)
 
     async def _run_there(
         self, scored: Scored, request: Predict, deadline: float, sending: Sending

@@ -20,6 +20,7 @@ from meshnode.placement.board import Scoreboard
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, choose, unfitness
 from meshnode.placement.field import Field, Pick
+from meshnode.placement.rates import Rates
 from meshnode.wire.messages import LoadRecord
 
 SUSPECT = "suspect: it does not answer probes"
@@ -54,6 +55,8 @@ class View:
         self._library = library
         self._load = load
         self._unfit = unfit
+        self.rates = Rates()
+        """What the paths to others carry; whoever calls them learns it."""
         self._fields: OrderedDict[ContentHash, tuple[float, Field]] = OrderedDict()
 
     def forget_fields(self) -> None:
@@ -150,6 +153,7 @@ class View:
             load_age_s=age_s,
             holds=record is not None and any(m.module == tag for m in record.modules),
             is_self=False,
+            bytes_per_ms=self.rates.rate_of(member.contact.node_id),
             unfit=_unfit(member),
         )
 
