@@ -5,6 +5,9 @@ from typing import Any
 
 from meshnode.cli.output import Cell, table
 
+USUAL = "finish-time"
+"""The order of the numbers themselves."""
+
 
 def explain_lines(facts: Mapping[str, Any]) -> list[str]:
     """Return the lines for a decision: candidates best first, then who is excluded and why.
@@ -15,7 +18,9 @@ def explain_lines(facts: Mapping[str, Any]) -> list[str]:
     parts = list(dict.fromkeys(name for c in candidates for name in c.get("parts", {})))
     heads = ["NODE", "SCORE", *(name.removesuffix("_ms") for name in parts), "NOTE"]
     rows = [_row(candidate, parts) for candidate in candidates]
-    lines = [f"candidates for {facts.get('module', '?')}, predicted ms to completion"]
+    affinity = facts.get("affinity", USUAL)
+    order = "" if affinity == USUAL else f", in the order of {affinity}"
+    lines = [f"candidates for {facts.get('module', '?')}, predicted ms to completion{order}"]
     lines += [f"  {line}" for line in table(heads, rows)]
     width = max((len(str(c.get("name", ""))) for c in facts.get("excluded", [])), default=0)
     for excluded in facts.get("excluded", []):

@@ -47,6 +47,7 @@ from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.memory import recall, recall_names, remember_names
 from meshnode.node.node import Node, Parts
+from meshnode.node.ordering import Ordering
 from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.reach_building import build_discovery, build_reach, reach_parts
 from meshnode.node.requests import Requests
@@ -269,7 +270,7 @@ class Building:
             board=self.board,
             pool=self.pool,
             membership=self.membership,
-            load=self.load,
+            ordering=Ordering(Random(int.from_bytes(random_bytes(8), "big"))),
             on_load=self._heard_in_a_call,
         )
         self.idling = Idling(

@@ -95,6 +95,7 @@ def decision(made: Decision, info: ModuleInfo) -> dict[str, Any]:
     return {
         "module": info.label,
         "sha256": info.module.hex(),
+        "affinity": info.manifest.affinity,
         "candidates": [
             {
                 "name": scored.candidate.name,

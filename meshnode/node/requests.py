@@ -26,9 +26,9 @@ from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.asking import Asking
-from meshnode.node.load import LoadReporter
 from meshnode.node.local import Local
 from meshnode.node.membership import Membership
+from meshnode.node.ordering import Ordering, is_ordered, kept
 from meshnode.node.overdue import Overdue, Sending
 from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
@@ -36,6 +36,7 @@ from meshnode.placement.choose import Decision, Scored
 from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
 from meshnode.wire.messages import LoadPing, LoadPong, LoadRecord, Predict, Prediction
+from meshnode.wire.terms import Terms
 
 _log = logging.getLogger(__name__)
 LATE_S = 1.0
@@ -52,6 +53,26 @@ class Attempt:
     took_ms: float
     outcome: str
     """"ok", or the code and message of the failure."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request on its way, and what became of it so far."""
+
+    request: Predict
+    manifest: Manifest
+    explain: bool
+    course: Course = field(default_factory=Course)
+    attempts: list[Attempt] = field(default_factory=list)
+    last: MeshnodeError | None = None
+    patient: bool = False
+    """See `Sending`."""
+
+    def failed(self, node: NodeId, error: MeshnodeError) -> None:
+        """A node did not answer it; another may."""
+        self.last = error
+        self.patient = self.patient or isinstance(error, PromiseBroken)
+        self.course.failed(node, error)
 
 
 @dataclass(slots=True)
@@ -75,7 +96,7 @@ class Requests:
         board: Scoreboard,
         pool: ConnectionPool,
         membership: Membership,
-        load: LoadReporter,
+        ordering: Ordering,
         on_load: Callable[[NodeId, LoadRecord], None],
     ) -> None:
         self._local = local
@@ -83,7 +104,7 @@ class Requests:
         self._board = board
         self._pool = pool
         self._on_unreachable = membership.suspect
-        self._load = load
+        self._ordering = ordering
         self._on_load = on_load
         asking = Asking(pool=pool, membership=membership, on_load=on_load, settings=board.settings)
         self._overdue = Overdue(asking=asking, board=board, suspect=membership.suspect)
@@ -100,7 +121,7 @@ class Requests:
         """Say that this node lives, and ask after the node that the asker finds silent."""
         if ping.silent is not None:
             self._overdue.told(ping.silent)
-        return LoadPong(load=self._load.record())
+        return LoadPong(load=self._view.own_record())
 
     async def place(self, request: Predict, manifest: Manifest, *, explain: bool = False) -> Placed:
         """Answer a request at the best node within its budget, or raise MeshnodeError.
@@ -108,68 +129,76 @@ class Requests:
         The best node first; if it is lost or refuses, the next best of a fresh look. A failure of
         the module itself is final: it would fail the same way everywhere.
         """
-        attempts: list[Attempt] = []
+        job = _Job(request, manifest, explain)
         try:
             with trio.fail_after(request.budget_ms / 1000):
-                return await self._place(request, manifest, attempts, explain=explain)
+                return await self._place(job)
         except trio.TooSlowError as error:
             raise DeadlineExceeded(
-                f"no answer within {request.budget_ms} ms", because=[_line(a) for a in attempts]
+                f"no answer within {request.budget_ms} ms",
+                because=[_line(a) for a in job.attempts],
             ) from error
 
     def decide(
         self, module: ContentHash, manifest: Manifest, *, payload: int, source: str
     ) -> Decision:
-        """Rank every live candidate by predicted completion; see placement.choose."""
-        return self._view.decide(module, manifest, payload=payload, source=source)
+        """Rank every live candidate as a request's would be; see placement.choose."""
+        decision = self._view.decide(module, manifest, payload=payload, source=source)
+        return self._ordering.foresee(decision, manifest, module, source)
 
-    async def _place(
-        self, request: Predict, manifest: Manifest, attempts: list[Attempt], *, explain: bool
-    ) -> Placed:
+    async def _place(self, job: _Job) -> Placed:
         await trio.lowlevel.checkpoint_if_cancelled()  # whose deadline would be minus infinity
         deadline = trio.current_effective_deadline()
-        course = Course()
-        last: MeshnodeError | None = None
-        patient = False
         while True:
-            decision = None
-            quick = None if explain or not course.untouched else self._quick(request, manifest)
-            if quick is not None:
-                best, second_ms = quick.best, quick.second_ms
-            else:
-                decision = self._decide(request, manifest, course.avoided)
-                if not decision.ranked and course.insist():
-                    continue
-                if not decision.ranked or course.is_over:
-                    raise _nobody(decision, attempts, last)
-                best, second_ms = course.next(decision)
-            offered = replace(request, terms=course.terms(second_ms))
+            best, terms, decision = self._next(job)
             sending = Sending(
                 node=best.node_id,
                 name=best.candidate.name,
-                request=request.request_id,
-                module=request.module,
+                request=job.request.request_id,
+                module=job.request.module,
                 score=best.score,
-                others=partial(self._others, request, manifest, {*course.avoided, best.node_id}),
-                patient=patient,
+                others=partial(self._others, job, best.node_id),
+                patient=job.patient,
             )
             started = trio.current_time()
             try:
+                offered = replace(job.request, terms=terms)
                 prediction = await self._run_at(best, offered, deadline, sending)
             except trio.Cancelled:
-                attempts.append(_attempt(best, started, "no answer yet"))
+                job.attempts.append(_attempt(best, started, "no answer yet"))
                 raise
             except MeshnodeError as error:
-                attempts.append(_attempt(best, started, f"{error.code} {error.message}"))
+                job.attempts.append(_attempt(best, started, f"{error.code} {error.message}"))
                 self._note_failure(best, error)
                 if not error.retry_elsewhere:
                     raise
-                last = error
-                patient = patient or isinstance(error, PromiseBroken)
-                course.failed(best.node_id, error)
+                job.failed(best.node_id, error)
                 continue
-            attempts.append(_attempt(best, started, "ok"))
-            return Placed(prediction, attempts, decision)
+            attempt = _attempt(best, started, "ok")
+            job.attempts.append(attempt)
+            self._ordering.learn(job.manifest, job.request.module, best.node_id, attempt.took_ms)
+            return Placed(prediction, job.attempts, decision)
+
+    def _next(self, job: _Job) -> tuple[Scored, Terms, Decision | None]:
+        """Return where a request goes now, on which terms, and the decision if one was needed.
+
+        Raises what nobody could do about it.
+        """
+        request, course = job.request, job.course
+        ordered = is_ordered(job.manifest)
+        if not ordered and course.untouched and not job.explain:
+            quick = self._quick(request, job.manifest)
+            if quick is not None:
+                return quick.best, course.terms(quick.second_ms), None
+        decision = self._decide(request, job.manifest, course.avoided)
+        if not decision.ranked and course.insist():
+            decision = self._decide(request, job.manifest, course.avoided)
+        if not decision.ranked or course.is_over:
+            raise _nobody(decision, job.attempts, job.last)
+        decision = self._ordering.order(decision, job.manifest, request.module, request.source)
+        best, second_ms = course.next(decision)
+        terms = course.terms(second_ms)
+        return best, kept(terms) if ordered else terms, decision
 
     def _quick(self, request: Predict, manifest: Manifest) -> Pick | None:
         payload = sum(t.size for t in request.tensors)
@@ -248,9 +277,10 @@ class Requests:
         """A node does not answer probes: give up on it where another can do the work."""
         self._overdue.doubt(node_id)
 
-    def _others(self, request: Predict, manifest: Manifest, without: set[NodeId]) -> bool:
+    def _others(self, job: _Job, node: NodeId) -> bool:
         """Return whether anybody else could run a request now."""
-        return bool(self._decide(request, manifest, without, suspects=False).ranked)
+        without = {*job.course.avoided, node}
+        return bool(self._decide(job.request, job.manifest, without, suspects=False).ranked)
 
     def _note_failure(self, scored: Scored, error: MeshnodeError) -> None:
         node_id = scored.candidate.contact.node_id

@@ -59,6 +59,10 @@ class View:
         """What the paths to others carry; whoever calls them learns it."""
         self._fields: OrderedDict[ContentHash, tuple[float, Field]] = OrderedDict()
 
+    def own_record(self) -> LoadRecord:
+        """Return what this node says of its load now."""
+        return self._load.record()
+
     def forget_fields(self) -> None:
         """Look at all candidates anew: a member came, went, or is in doubt."""
         self._fields.clear()
