@@ -270,7 +270,7 @@ class Building:
             board=self.board,
             pool=self.pool,
             membership=self.membership,
-            ordering=Ordering(Random(int.from_bytes(random_bytes(8), "big"))),
+            ordering=Ordering(self.board, Random(int.from_bytes(random_bytes(8), "big"))),
             on_load=self._heard_in_a_call,
         )
         self.idling = Idling(

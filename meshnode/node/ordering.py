@@ -5,50 +5,88 @@ requests of it were placed by different memories.
 """
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from meshnode.ids import ContentHash, NodeId
+import trio
+
+from meshnode.ids import ContentHash, NodeId, tag_of
 from meshnode.machine import Random
 from meshnode.modules.manifest import Manifest
 from meshnode.placement.affinity import Affinity, Bandit, Capacities, Rotation, by_source
-from meshnode.placement.choose import Decision
+from meshnode.placement.board import Scoreboard
+from meshnode.placement.choose import Decision, Scored
 from meshnode.wire.terms import NO_ALTERNATIVE, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What the orders remember."""
+
+    capacities: Capacities
+    rotation: Rotation
+    bandit: Bandit
 
 
 class Ordering:
     """Puts the candidates of a decision in the order that the module's author asked for."""
 
-    def __init__(self, rng: Random) -> None:
-        self._capacities = Capacities()
-        self._rotation = Rotation()
-        self._bandit = Bandit(rng)
+    def __init__(self, board: Scoreboard, rng: Random) -> None:
+        self._board = board
+        self._memory = _Memory(Capacities(), Rotation(), Bandit(rng))
 
     def order(
         self, decision: Decision, manifest: Manifest, module: ContentHash, source: str
     ) -> Decision:
         """Return the decision with whom to try first at the head."""
-        ranked = list(decision.ranked)
-        match Affinity(manifest.affinity):
-            case Affinity.FINISH_TIME:
-                return decision
-            case Affinity.SOURCE_HASH:
-                ranked = by_source(ranked, source, self._capacities)
-            case Affinity.ROUND_ROBIN:
-                ranked = self._rotation.order(ranked, module)
-            case Affinity.BANDIT:
-                ranked = self._bandit.order(ranked, module)
-        return replace(decision, ranked=tuple(ranked))
+        return self._ordered(decision, manifest, module, source, self._memory)
 
     def foresee(
         self, decision: Decision, manifest: Manifest, module: ContentHash, source: str
     ) -> Decision:
         """Return what `order` would, and leave no trace: nobody's turn is over by being shown."""
-        return deepcopy(self).order(decision, manifest, module, source)
+        if not is_ordered(manifest):
+            return decision
+        return self._ordered(decision, manifest, module, source, deepcopy(self._memory))
 
     def learn(self, manifest: Manifest, module: ContentHash, node: NodeId, took_ms: float) -> None:
         """An answer came."""
-        if Affinity(manifest.affinity) is Affinity.BANDIT:
-            self._bandit.learn(module, node, took_ms)
+        if manifest.affinity == Affinity.BANDIT.value:
+            self._memory.bandit.learn(module, node, took_ms)
+
+    def _ordered(
+        self,
+        decision: Decision,
+        manifest: Manifest,
+        module: ContentHash,
+        source: str,
+        memory: _Memory,
+    ) -> Decision:
+        ranked = list(decision.ranked)
+        match Affinity(manifest.affinity):
+            case Affinity.FINISH_TIME:
+                return decision
+            case Affinity.SOURCE_HASH:
+                by_id = {s.node_id: s for s in ranked}
+                counted = [self._counted_once(s) for s in ranked]
+                ranked = [by_id[s.node_id] for s in by_source(counted, source, memory.capacities)]
+            case Affinity.ROUND_ROBIN:
+                ranked = memory.rotation.order(ranked, module)
+            case Affinity.BANDIT:
+                ranked = memory.bandit.order(ranked, module)
+        return replace(decision, ranked=tuple(ranked))
+
+    def _counted_once(self, scored: Scored) -> Scored:
+        """Return a candidate in whose queue own requests in flight stand once.
+
+        Others do not send where this node sends: their sources have homes of their own.
+        """
+        standing = self._board.standing(tag_of(scored.node_id))
+        if standing is None or not standing.sent or scored.candidate.is_self:
+            return scored
+        settings = self._board.settings
+        sent = standing.in_flight(standing.written_at, trio.current_time(), settings)
+        queue_ms = max(sent.open_ms, scored.score.queue_ms - settings.crowd * sent.unseen_ms)
+        return replace(scored, score=scored.score._replace(queue_ms=queue_ms))
 
 
 def is_ordered(manifest: Manifest) -> bool:

@@ -24,6 +24,9 @@ from meshnode.placement.score import Score
 
 BOUND = 1.25
 """c of bounded-load hashing: a home may be this much above the mean queue."""
+LEAST_RUNS = 2
+"""So many runs may wait at a home in any case: where little is to do the mean queue is less than a
+request, and each that met another at home would go elsewhere."""
 APART = 1.6
 """Times apart by more than this are another capacity: more than half a step of a power of two."""
 MODULES_MAX = 256
@@ -94,7 +97,7 @@ def by_source(ranked: Sequence[R], source: str, capacities: Capacities | None = 
     within: list[R] = []
     beyond: list[R] = []
     for r in ranked:
-        bound_ms = max(BOUND * mean_ms, r.score.run_ms)
+        bound_ms = max(BOUND * mean_ms, LEAST_RUNS * r.score.run_ms)
         (within if r.score.queue_ms <= bound_ms else beyond).append(r)
     capacities = capacities or Capacities()
 

@@ -9,7 +9,7 @@ from math import inf
 
 from meshnode.ids import NodeId
 from meshnode.machine import Random
-from meshnode.placement.affinity import BOUND, Bandit, Capacities, Rotation, by_source
+from meshnode.placement.affinity import BOUND, LEAST_RUNS, Bandit, Capacities, Rotation, by_source
 from meshnode.placement.choose import Scored
 from meshnode.placement.course import Course
 from meshnode.placement.settings import PlacementSettings
@@ -63,7 +63,7 @@ class MeshBySource(MeshOrdered):
             home = self._homes[source] = by_source(idle, source, capacities)[0].node_id
         mean_ms = sum(s.score.queue_ms for s in ranked) / len(ranked)
         score = by_id[home].score
-        if score.queue_ms <= max(BOUND * mean_ms, score.run_ms):
+        if score.queue_ms <= max(BOUND * mean_ms, LEAST_RUNS * score.run_ms):
             self.fleet.tally.mark("within bound", now)
             if order[0].node_id == home:
                 self.fleet.tally.mark("at home", now)
