@@ -46,7 +46,8 @@ from meshnode.wire.mux import (
 
 _log = logging.getLogger(__name__)
 BULK_READ_BYTES = 16 * KIB
-"""A read of this much is followed by another at once: more is likely there already."""
+"""A read of this much is followed by another at once while a body is not here whole: more of it
+is likely there already."""
 READS_PER_WAKE_MAX = 8
 CHECK_EVERY_S = 5.0
 LAST_WORD_S = 1.0
@@ -205,8 +206,8 @@ class Connection:
                 for _ in range(READS_PER_WAKE_MAX):
                     count = self._receive()
                     self._handle_events(handler, nursery)
-                    more = count >= BULK_READ_BYTES or self._reader.filled
-                    if not more or self._ended is not None:
+                    bulk = count >= BULK_READ_BYTES and self._mux.receiving
+                    if not (bulk or self._reader.filled) or self._ended is not None:
                         break
         except RemoteProtocolError as error:
             _log.warning("%s broke the protocol: %s", short(self.peer.node_id), error)

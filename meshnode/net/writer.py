@@ -28,6 +28,9 @@ BUFFER_BYTES_MIN = KIB
 SMALL_TOGETHER = 8
 """Small messages in one send: of 32 calls at once each side then works on a part, in turn with the
 other; all together they would wait for one another."""
+FLUSHED_BYTES_MAX = 512 * KIB
+"""Sent from where it is queued, under half a millisecond of it; the task sends the rest, in turn
+with other tasks."""
 _NOTHING = memoryview(b"")
 
 
@@ -130,15 +133,18 @@ class Writer:
         return self._buffer[: at + seal_records(self._key, batch, self._buffer[at:])]
 
     def _flush(self) -> bool:
-        """Send the next batch as far as it goes without waiting; return whether that was all."""
-        data = self._seal()
-        try:
-            sent = self._transport.send_now(data)
-        except OSError:  # the task will meet it again, and ends the connection
-            sent = 0
-        if sent < len(data):
-            self._rest = data[sent:]
-            return False
+        """Send what is queued as far as it goes without waiting; return whether that was all."""
+        left = FLUSHED_BYTES_MAX
+        while left > 0 and self._mux.has_output:
+            data = self._seal()
+            try:
+                sent = self._transport.send_now(data)
+            except OSError:  # the task will meet it again, and ends the connection
+                sent = 0
+            if sent < len(data):
+                self._rest = data[sent:]
+                return False
+            left -= sent
         return not self._mux.has_output
 
     async def _wait_for_room(self) -> None:

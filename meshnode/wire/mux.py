@@ -126,6 +126,11 @@ class Mux:
         return not (self._own or self._peer or self._outbox)
 
     @property
+    def receiving(self) -> bool:
+        """A body is here in part."""
+        return bool(self._incoming)
+
+    @property
     def used_up(self) -> bool:
         """Whether there is no id left for another own call: a day at full speed."""
         return self._next_id > CALL_ID_MAX

@@ -29,6 +29,8 @@ class _Outgoing:
     bulk: deque[memoryview] | None = None
     """A body that is sent in chunks; most messages have none."""
     bulk_left: int = 0
+    chunk_bytes: int = CHUNK_BYTES_SHARED
+    """The next chunk's; it doubles, so that the peer begins to open soon after we begin to seal."""
     started: bool = False
     """Its header is on its way."""
 
@@ -134,7 +136,8 @@ class Outbox:
     def _next_chunk(self, outgoing: _Outgoing) -> Buffer:
         self._chunks_since_small += 1
         shared = self._small or self._chunks_since_small <= SHARED_FOR_CHUNKS
-        wanted = min(CHUNK_BYTES_SHARED if shared else CHUNK_BYTES_BULK, outgoing.bulk_left)
+        wanted = min(CHUNK_BYTES_SHARED if shared else outgoing.chunk_bytes, outgoing.bulk_left)
+        outgoing.chunk_bytes = min(2 * outgoing.chunk_bytes, CHUNK_BYTES_BULK)
         assert outgoing.bulk is not None, "only a message with a large body is sent in chunks"
         chunk = _cut(outgoing.bulk, wanted)
         outgoing.bulk_left -= len(chunk)

@@ -97,10 +97,11 @@ def test_bulk_goes_on_beside_endless_small_calls() -> None:
     assert bulk in [e.call_id for e in b.take_events() if isinstance(e, RequestArrived)]
 
 
-def test_chunks_are_large_alone_and_small_in_company() -> None:
+def test_chunks_grow_alone_and_are_small_in_company() -> None:
     a, _ = pair()
     ask(a, BULK)
-    assert [len(part) for part in a.next_batch()][1:] == [256 * KIB]
+    for size in (64, 128, 256):
+        assert [len(part) for part in a.next_batch()][1:] == [size * KIB]
     ask(a)
     assert [len(part) for part in a.next_batch()][1:] == [64 * KIB]
 
