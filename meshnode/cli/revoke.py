@@ -46,6 +46,9 @@ def lines(done: dict[str, Any]) -> list[str]:
         names = ", ".join(done["not_reached"])
         verb = "is" if len(done["not_reached"]) == 1 else "are"
         found.append(f"  {names} {verb} offline, will get it on return")
+    if done["seeds_told"] < done["seeds"]:
+        silent = done["seeds"] - done["seeds_told"]
+        found.append(f"  {silent} of {done['seeds']} seeds did not hear it yet, will be told")
     if done["fallen"]:
         found.append(f"  fall with it, for it had admitted them: {', '.join(done['fallen'])}")
         found.append("  to keep one of them, invite it anew:  meshnode invite")

@@ -69,6 +69,11 @@ class Home:
         return self.data / "revocations.cbor"
 
     @property
+    def expelled_file(self) -> Path:
+        """Who is expelled from the meshes that a seed serves."""
+        return self.data / "expelled.cbor"
+
+    @property
     def trust_log_file(self) -> Path:
         """Who was admitted, trusted and revoked here, and when."""
         return self.data / "trust.log"

@@ -181,9 +181,12 @@ def verify_member(
     root_key: PublicKey,
     network: NetworkId,
     now_unix: float,
+    revoked: Container[PublicKey] = frozenset(),
 ) -> Certificate:
     """Return the leaf if the chain makes `subject` a node of this mesh, or raise NotAMember."""
-    leaf = verify_chain(chain, root_key=root_key, network=network, now_unix=now_unix)
+    leaf = verify_chain(
+        chain, root_key=root_key, network=network, now_unix=now_unix, revoked=revoked
+    )
     check_node(leaf, subject)
     return leaf
 

@@ -161,10 +161,14 @@ class ConnectionPool:
         Returns whom it closed to. Those that are retired and only finish their calls end too.
         """
         self._revoked = revoked
-        fallen = [c for c in self._running if self._is_fallen(c)]
-        for connection in fallen:
+        return self.close_where(lambda peer: any(key in revoked for key in peer.line))
+
+    def close_where(self, fallen: Callable[[Peer], bool]) -> list[PublicKey]:
+        """Close every connection to a peer that is expelled; return whom it closed to."""
+        chosen = [c for c in self._running if fallen(c.peer)]
+        for connection in chosen:
             connection.close("the peer is revoked")
-        return [connection.peer.public_key for connection in fallen]
+        return [connection.peer.public_key for connection in chosen]
 
     def _is_fallen(self, connection: Connection) -> bool:
         return any(key in self._revoked for key in connection.peer.line)

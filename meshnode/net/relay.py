@@ -55,6 +55,7 @@ class Splice:
     _first: Transport | None = None
     _joined: trio.Event = field(default_factory=trio.Event)
     _over: trio.Event = field(default_factory=trio.Event)
+    _passing: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     async def meet(self, transport: Transport) -> None:
         """Take one end; returns when the circuit is over, both ends closed."""
@@ -74,6 +75,11 @@ class Splice:
         if not self._joined.is_set():
             self.give_up()
 
+    def cut(self) -> None:
+        """End the circuit now."""
+        self._passing.cancel()
+        self.give_up()
+
     def give_up(self) -> None:
         """The ends will not meet."""
         if not self._over.is_set():
@@ -89,7 +95,8 @@ class Splice:
 
     async def _join(self, first: Transport, second: Transport) -> None:
         try:
-            with trio.move_on_after(self.limits.seconds_max):
+            self._passing.deadline = trio.current_time() + self.limits.seconds_max
+            with self._passing:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._pass_on, first, second, nursery.cancel_scope)
                     nursery.start_soon(self._pass_on, second, first, nursery.cancel_scope)

@@ -5,22 +5,26 @@ member shows its certificate chain, which anybody can verify, so a seed knows of
 member and leads nobody elsewhere. The seed shows nothing: its key is known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from hashlib import blake2b
 
 from meshnode.errors import RemoteProtocolError
-from meshnode.identity.certificates import Certificate, Role, network_of, verify_member
+from meshnode.identity.certificates import Certificate, Role, network_of, read, verify_member
 from meshnode.identity.keys import Identity
 from meshnode.identity.mesh import Mesh
 from meshnode.identity.sealing import SEED_NETWORK
 from meshnode.identity.static_keys import StaticKeys
-from meshnode.ids import PublicKey
+from meshnode.ids import NetworkId, PublicKey
 from meshnode.net.channel import Standing, prologue_of, read_payload, write_payload
 
 
 def seed_psk(seed_key: PublicKey) -> bytes:
     """Return the psk of channels to a seed."""
     return blake2b(b"seed", key=seed_key, digest_size=32, person=b"meshnode").digest()
+
+
+def _nobody(network: NetworkId) -> frozenset[PublicKey]:
+    return frozenset()
 
 
 class ToSeedChannel:
@@ -67,10 +71,18 @@ class ToSeedChannel:
 class SeedChannel:
     """A seed's channels to members of any mesh."""
 
-    def __init__(self, identity: Identity, *, unix_now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        unix_now: Callable[[], float],
+        expelled: Callable[[NetworkId], Container[PublicKey]] = _nobody,
+    ) -> None:
+        """`expelled` gives the keys that no certificate chain of a mesh may contain."""
         self.identity = identity
         self.statics = StaticKeys()
         self._unix_now = unix_now
+        self._expelled = expelled
 
     def prologue(self) -> bytes:
         """See `ChannelKeys.prologue`."""
@@ -91,11 +103,15 @@ class SeedChannel:
     def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
         """See `ChannelKeys.check`: any mesh, but a good chain to its root."""
         root_key, chain = read_payload(payload)
+        network = network_of(root_key)
         leaf = verify_member(
             chain,
             subject=peer_key,
             root_key=root_key,
-            network=network_of(root_key),
+            network=network,
             now_unix=self._unix_now(),
+            revoked=self._expelled(network),
         )
-        return Standing(certificate=leaf, invite=None)
+        return Standing(
+            certificate=leaf, invite=None, line=tuple(read(each).subject for each in chain)
+        )

@@ -19,7 +19,7 @@ from meshnode.ids import PublicKey, node_id_of, short
 from meshnode.node.trust_log import TrustLog
 from meshnode.storage.state import read_secret, read_state, write_secret, write_state
 from meshnode.wire import cbor
-from meshnode.wire.limits import RECONCILED_BYTES_MAX
+from meshnode.wire.limits import RECONCILED_BYTES_MAX, REVOKED_BYTES_MAX
 from meshnode.wire.messages import Buffer
 
 _log = logging.getLogger(__name__)
@@ -73,11 +73,21 @@ class MeshBook:
         """
         match cbor.loads(data, bytes_max=RECONCILED_BYTES_MAX):
             case [list() as orders, list() as revocations] if len(orders) <= KEYS_MAX:
-                found = self.revocations.read_new(revocations, self._rules())
-                changed = self.add_revocations(found)
+                changed = self._take_revocations(revocations)
                 return self._follow(orders) or changed
             case _:
                 raise RemoteProtocolError("not the keys and revocations of a member")
+
+    def revocations_plain(self) -> bytes:
+        """Return what a seed may lack; nothing of it is secret."""
+        return cbor.dumps(self.revocations.plain())
+
+    def merge_revocations(self, data: Buffer) -> bool:
+        """Take the revocations that a seed sent; returns and raises as `merge`."""
+        return self._take_revocations(cbor.loads(data, bytes_max=REVOKED_BYTES_MAX))
+
+    def _take_revocations(self, plain: object) -> bool:
+        return self.add_revocations(self.revocations.read_new(plain, self._rules()))
 
     def judged(self, key: PublicKey, fallen: bool) -> None:
         """A peer's certificates were judged: its membership comes from a revoked key, or is good.

@@ -16,6 +16,7 @@ from meshnode.node.keyring_reconciling import Reconciling
 from meshnode.node.keyring_rotation import Rotation
 from meshnode.node.revoking import Revoking
 from meshnode.node.revoking_effects import Expelled
+from meshnode.node.telling_seeds import TellingSeeds
 from meshnode.node.trust import Trust
 from meshnode.node.trust_log import TrustLog
 
@@ -62,9 +63,17 @@ class Upkeep:
             identity=parts.identity,
             mesh=parts.mesh,
             unix_now=unix_now,
+            tell_seeds=self._tell_seeds,
+        )
+        self.telling_seeds = TellingSeeds(
+            parts.reach.links, parts.book, Random(int.from_bytes(random_bytes(8), "big"))
         )
         parts.book.on_keys = self.reconciling.news
-        parts.book.on_revoked = self.expelled.enforce
+        parts.book.on_revoked = self._revoked
+
+    def _revoked(self) -> None:
+        self.expelled.enforce()
+        self.telling_seeds.news()
 
     def start(self, nursery: trio.Nursery) -> None:
         """Start the tasks in the node's nursery."""
@@ -72,6 +81,10 @@ class Upkeep:
         nursery.start_soon(self.reconciling.run)
         nursery.start_soon(self.rotation.run)
         nursery.start_soon(self.expelled.run)
+        nursery.start_soon(self.telling_seeds.run)
+
+    async def _tell_seeds(self) -> int:
+        return await self.telling_seeds.tell_now()
 
     def _known(self) -> list[Contact]:
         """Return whom the DHT and the peer cache remember, without seeds and ourselves."""

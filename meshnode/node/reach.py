@@ -39,6 +39,7 @@ from meshnode.wire.reach import (
     CallBack,
     Carry,
     Circuit,
+    CompareExpelled,
     DialBack,
     Examine,
     OfferCircuit,
@@ -152,6 +153,8 @@ class Reach:
                 return self._dial_back(request.contact, near=peer.address.host, asker=peer)
             case OfferCircuit():
                 return self._take_circuit(self._member_link(peer), request)
+            case CompareExpelled():
+                raise NotAMember("members compare this by Reconcile; only a seed is told so")
             case Carry():
                 self.tunnel.arrived(peer, request)
                 return Passed()

@@ -6,13 +6,13 @@ leads nobody to a node of another network, connects to no address but that of th
 and carries nothing but between two members that both came with its token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 import trio
 
 from meshnode import __version__
-from meshnode.errors import MeshnodeError, NotAMember, Overloaded, PeerUnreachable
+from meshnode.errors import MeshnodeError, NotAMember, Overloaded, PeerUnreachable, Revoked
 from meshnode.identity.keys import Identity
 from meshnode.ids import Address, Contact, NetworkId, NodeId, PublicKey
 from meshnode.machine import Random
@@ -22,7 +22,7 @@ from meshnode.net.pool import ConnectionPool
 from meshnode.net.relay import CircuitLimits, Splice, arrange
 from meshnode.net.settings import NetSettings
 from meshnode.net.tokens import Tokens
-from meshnode.reach.places import Places, PlaceSettings
+from meshnode.reach.places import Booking, Places, PlaceSettings
 from meshnode.reach.rate import AskRate, ByteRate
 from meshnode.wire.limits import REASON_CHARS_MAX
 from meshnode.wire.messages import Reply
@@ -70,6 +70,15 @@ class Counters:
     carried_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """One circuit, and the keys that the memberships of its two ends come from."""
+
+    network: NetworkId
+    lines: tuple[PublicKey, ...]
+    splice: Splice
+
+
 @dataclass(slots=True, kw_only=True)
 class Rendezvous:
     """Answers those who want to reach others."""
@@ -82,6 +91,8 @@ class Rendezvous:
     unix_now: Callable[[], float]
     heard_s: Callable[[PublicKey], float | None]
     """How long ago a datagram came from a node directly, or None."""
+    expelled: Callable[[NetworkId], Container[PublicKey]] = lambda network: frozenset()
+    """The keys that no membership may come from. A member's channels look at it before."""
     relay: RelaySettings | None = None
     net: NetSettings = field(default_factory=NetSettings)
     places: Places = field(default_factory=lambda: Places(PlaceSettings()))
@@ -89,11 +100,14 @@ class Rendezvous:
     _asks: AskRate = field(default_factory=lambda: AskRate(every_s=ASK_EVERY_S, burst=ASK_BURST))
     _rate: ByteRate | None = None
     _examining: int = 0
+    _circuits: "dict[int, _Open]" = field(default_factory=dict)
 
     async def answer(self, peer: Peer, request: RendezvousRequest) -> Reply:
         """Answer one call of a member, or raise MeshnodeError."""
         if peer.certificate is None:
             raise NotAMember("only a member may ask this")
+        if any(key in self.expelled(peer.certificate.network) for key in peer.line):
+            raise Revoked("this device's membership comes from one that is revoked")
         try:
             if not self._asks.allows(peer.public_key, trio.current_time()):
                 raise Overloaded("too many questions about others; ask again in a second")
@@ -113,6 +127,19 @@ class Rendezvous:
     def gone(self, node_id: NodeId) -> None:
         """A node's connection has ended."""
         self.places.leave(node_id)
+
+    def expel(self, network: NetworkId) -> None:
+        """Somebody was expelled from a mesh: close its connections, and end its circuits."""
+        gone = self.expelled(network)
+
+        def fallen(peer: Peer) -> bool:
+            member = peer.certificate is not None and peer.certificate.network == network
+            return member and any(key in gone for key in peer.line)
+
+        self.pool.close_where(fallen)
+        for circuit in list(self._circuits.values()):
+            if circuit.network == network and any(key in gone for key in circuit.lines):
+                circuit.splice.cut()
 
     # ------------------------------------------------------------------ places and calls back
 
@@ -155,8 +182,9 @@ class Rendezvous:
         splice = Splice(
             limits=CircuitLimits(bytes_max=self.relay.circuit_bytes_max),
             rate=self._shared_rate(self.relay),
-            on_end=lambda: self._ended(splice, release=lambda: self.places.release(booking)),
+            on_end=lambda: self._ended(splice, booking),
         )
+        self._circuits[booking.number] = _Open(network, self._lines(peer, target), splice)
         tokens: list[bytes] = []
         try:
             for end in (peer.public_key, target.public_key):
@@ -172,9 +200,14 @@ class Rendezvous:
         self.nursery.start_soon(splice.expire)
         return Circuit(token=tokens[0])
 
-    def _ended(self, splice: Splice, *, release: Callable[[], None]) -> None:
+    def _lines(self, caller: Peer, target: Contact) -> tuple[PublicKey, ...]:
+        connection = self.pool.connection_with(target.node_id)
+        return (*caller.line, *(connection.peer.line if connection is not None else ()))
+
+    def _ended(self, splice: Splice, booking: Booking) -> None:
         self.counters.carried_bytes += splice.carried
-        release()
+        self._circuits.pop(booking.number, None)
+        self.places.release(booking)
 
     def _shared_rate(self, relay: RelaySettings) -> ByteRate:
         if self._rate is None:

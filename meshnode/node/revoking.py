@@ -4,7 +4,7 @@ The expelled device keeps its copy of the mesh's key, so a revocation also repla
 the old one is not kept. What every node does about the expelled is in `revoking_effects.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from meshnode.errors import UsageError
@@ -35,7 +35,9 @@ class Revoking:
         identity: Identity,
         mesh: Mesh,
         unix_now: Callable[[], float],
+        tell_seeds: Callable[[], Awaitable[int]],
     ) -> None:
+        """`tell_seeds` tells every seed who is expelled, and returns how many know it."""
         self._book = book
         self._reconciling = reconciling
         self._rotation = rotation
@@ -43,6 +45,7 @@ class Revoking:
         self._identity = identity
         self._mesh = mesh
         self._unix_now = unix_now
+        self._tell_seeds = tell_seeds
 
     async def revoke(self, who: str, reason: str, *, rotate: bool) -> dict[str, Any]:
         """Expel a device and tell everybody; return who was reached.
@@ -70,6 +73,7 @@ class Revoking:
         others = [m for m in self._membership.members() if m.contact.public_key != subject]
         alive = [m for m in others if m.state.present]
         heard = await self._reconciling.tell_all(m.contact for m in alive)
+        seeds_told = await self._tell_seeds()
         # Telling them has shown whose membership came from the expelled device.
         fallen = [m for m in others if m.contact.public_key in self._book.expelled]
         others = [m for m in others if m not in fallen]
@@ -85,6 +89,8 @@ class Revoking:
             "members": len(others),
             "not_reached": [m.name for m in others if not heard.get(m.contact.node_id)],
             "fallen": [m.name for m in fallen],
+            "seeds": len(self._mesh.seeds),
+            "seeds_told": seeds_told,
             "rotating": rotate,
         }
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import trio
 
-from meshnode.ids import PublicKey
 from meshnode.net.datagrams import DatagramSocket
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.directory import Directory
@@ -18,16 +17,8 @@ from meshnode.node.keyring_book import MeshBook
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library
 from meshnode.node.membership import Membership
-from meshnode.wire.messages import (
-    Ack,
-    Datagram,
-    FoundNodes,
-    FoundRecords,
-    Gossip,
-    Ping,
-    PingRequest,
-    Received,
-)
+from meshnode.node.revoking_words import without
+from meshnode.wire.messages import Received
 
 _log = logging.getLogger(__name__)
 
@@ -85,22 +76,3 @@ class Expelled:
         if message is received.message:
             return received
         return None if message is None else replace(received, message=message)
-
-
-def without(message: Datagram, expelled: frozenset[PublicKey]) -> Datagram | None:
-    """Return a message without what it says of expelled nodes; None if it is about one of them."""
-    match message:
-        case Ping() | Ack() | Gossip():
-            if any(u.contact.public_key in expelled for u in message.updates):
-                kept = tuple(u for u in message.updates if u.contact.public_key not in expelled)
-                return replace(message, updates=kept)
-        case PingRequest():
-            if message.target.public_key in expelled:
-                return None
-        case FoundNodes() | FoundRecords():
-            if any(c.public_key in expelled for c in message.contacts):
-                there = tuple(c for c in message.contacts if c.public_key not in expelled)
-                return replace(message, contacts=there)
-        case _:
-            pass
-    return message

@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -35,11 +36,14 @@ from meshnode.net.settings import NetSettings
 from meshnode.net.tokens import Tokens
 from meshnode.node.clock import unix_now
 from meshnode.node.driver import Driver
+from meshnode.node.expelled_lists import ExpelledLists
 from meshnode.node.membership_files import load_identity
 from meshnode.node.opening import lock_home
 from meshnode.node.reach_building import relay_settings
 from meshnode.node.rendezvous import Rendezvous, RendezvousRequest
+from meshnode.node.revoking_words import without
 from meshnode.wire.messages import Received, Reply, Request, Send
+from meshnode.wire.reach import CompareExpelled, ExpelledCompared
 
 _log = logging.getLogger(__name__)
 NETWORKS_MAX = 64
@@ -54,10 +58,12 @@ class Seed:
         contact: Contact,
         datagrams: DatagramSocket,
         rendezvous: Rendezvous,
+        expelled: ExpelledLists,
         nursery: trio.Nursery,
     ) -> None:
         self.contact = contact
         self.rendezvous = rendezvous
+        self.expelled = expelled
         self._datagrams = datagrams
         self._nursery = nursery
         self._networks: OrderedDict[NetworkId, _Network] = OrderedDict()
@@ -87,6 +93,12 @@ class Seed:
 
     def receive(self, network: NetworkId, received: Received) -> None:
         """Take a datagram of one mesh's DHT; other messages mean nothing here."""
+        gone = self.expelled.keys(network)
+        if received.sender.public_key in gone:
+            return
+        message = without(received.message, gone) if gone else received.message
+        if message is None:
+            return
         known = self._networks.get(network)
         if known is None:
             known = self._networks[network] = _Network(self, network)
@@ -94,14 +106,18 @@ class Seed:
             while len(self._networks) > NETWORKS_MAX:
                 self._networks.popitem(last=False)[1].scope.cancel()
         self._networks.move_to_end(network)
-        known.driver.handle(received)
+        known.driver.handle(replace(received, message=message))
 
     def machine(self, network: NetworkId) -> DhtMachine:
         """Return a new passive DHT for one mesh."""
         return DhtMachine(self.contact, network, DhtSettings(), self._rng, passive=True)
 
     def send(self, effect: Send, network: NetworkId) -> None:
-        """Send one mesh's answer."""
+        """Send one mesh's answer, in which no expelled node is named."""
+        message = without(effect.message, self.expelled.keys(network))
+        if message is None or effect.recipient.public_key in self.expelled.keys(network):
+            return
+        effect = replace(effect, message=message)
         self._datagrams.send(effect, network=network)
 
 
@@ -131,14 +147,14 @@ async def open_seed(config: Config, home: Home) -> AsyncIterator[Seed]:
     with lock_home(home):
         identity, _ = load_identity(home.identity_key)
         async with trio.open_nursery() as nursery:
-            door = _Door(config, identity, nursery)
+            door = _Door(config, home, identity, nursery)
             listen = config.mesh.listen
             port = await bind_both(door.datagrams, door.listener, listen.host, listen.port)
             advertise = config.mesh.advertise
             host = primary_address() if listen.host in ("0.0.0.0", "::") else listen.host
             address = advertise[0] if advertise else Address(host, port)
             contact = Contact(identity.public_key, address)
-            seed = Seed(contact, door.datagrams, door.rendezvous, nursery)
+            seed = Seed(contact, door.datagrams, door.rendezvous, door.expelled, nursery)
             nursery.start_soon(door.datagrams.run_seed, seed.receive)
             nursery.start_soon(door.listener.run)
             yield seed
@@ -148,9 +164,13 @@ async def open_seed(config: Config, home: Home) -> AsyncIterator[Seed]:
 class _Door:
     """A seed's sockets, and what answers there."""
 
-    def __init__(self, config: Config, identity: Identity, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, config: Config, home: Home, identity: Identity, nursery: trio.Nursery
+    ) -> None:
         net = NetSettings()
-        channel = SeedChannel(identity, unix_now=unix_now)
+        self.expelled = ExpelledLists(home.expelled_file, unix_now)
+        self.expelled.load()
+        channel = SeedChannel(identity, unix_now=unix_now, expelled=self.expelled.keys)
         tokens = Tokens()
         self.datagrams = DatagramSocket(
             identity, mesh=None, settings=net, cookies_secret=_cookie_secret(identity)
@@ -164,15 +184,29 @@ class _Door:
             nursery=nursery,
             unix_now=unix_now,
             heard_s=lambda key: None,
+            expelled=self.expelled.keys,
             relay=relay_settings(config.mesh),
         )
+        self.expelled.on_expelled = self.rendezvous.expel
         pool.on_change = lambda peer, here: None if here else self.rendezvous.gone(peer.node_id)
         self.listener = Listener(channel, net, self._answer, pool=pool, tokens=tokens)
 
     async def _answer(self, peer: Peer, request: Request) -> Reply:
         if isinstance(request, RendezvousRequest):
             return await self.rendezvous.answer(peer, request)
+        if isinstance(request, CompareExpelled) and peer.certificate is not None:
+            return self._compare_expelled(peer.certificate.network, request)
         raise NotAMember("a seed does not answer this")
+
+    def _compare_expelled(self, network: NetworkId, request: CompareExpelled) -> ExpelledCompared:
+        body = b"".join(bytes(part) for part in request.body)
+        if body:
+            self.expelled.take(network, body, trio.current_time())
+        digest = self.expelled.digest(network)
+        same = digest == request.revocations
+        return ExpelledCompared(
+            revocations=digest, body=() if same else (self.expelled.plain(network),)
+        )
 
 
 def _cookie_secret(identity: Identity) -> bytes:

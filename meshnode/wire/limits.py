@@ -77,5 +77,6 @@ CERTIFICATE_BYTES_MAX = 512
 FORWARD_HOPS_MAX = 1
 DIGEST_BYTES = 16
 """What two members compare of a list before one sends it."""
+REVOKED_BYTES_MAX = MIB
 RECONCILED_BYTES_MAX = MIB
 """Three keys and 1,024 revocations with their admins' certificates are 0.4 MB."""

@@ -105,7 +105,26 @@ class Carry:
     body: Body = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareExpelled:
+    """To a seed: which revocations of our mesh I know. A seed serves nobody who is expelled."""
+
+    revocations: bytes
+    """16 bytes: their digest, as in Reconcile."""
+    body: Body = ()
+    """Empty, or all of them: CBOR [[chain, [revocation, ...]], ...]. No secret is in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpelledCompared:
+    """Answer to CompareExpelled: the seed's digest after it took what came with it."""
+
+    revocations: bytes
+    body: Body = ()
+    """Empty if the digests are equal, else what the seed knows."""
+
+
 ReachRequest: TypeAlias = (
-    Reserve | CallBack | DialBack | OpenCircuit | OfferCircuit | Examine | Carry
+    Reserve | CallBack | DialBack | OpenCircuit | OfferCircuit | Examine | Carry | CompareExpelled
 )
-ReachReply: TypeAlias = Reserved | Circuit | Passed | Examined
+ReachReply: TypeAlias = Reserved | Circuit | Passed | Examined | ExpelledCompared

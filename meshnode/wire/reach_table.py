@@ -19,8 +19,9 @@ from meshnode.wire.schema import (
 
 ID = exactly(32)
 CONTACT = ContactField()
+DIGEST = exactly(16)
 
-CARRY = 42
+CARRY, COMPARE_EXPELLED, EXPELLED_COMPARED = 42, 43, 44
 
 REACH: dict[int, Record] = {
     32: Record(reach.Reserve, contact=CONTACT),
@@ -47,6 +48,12 @@ REACH: dict[int, Record] = {
         version=Words(limits.NAME_CHARS_MAX),
     ),
     CARRY: Record(reach.Carry, contact=CONTACT),
+    COMPARE_EXPELLED: Record(reach.CompareExpelled, revocations=DIGEST),
+    EXPELLED_COMPARED: Record(reach.ExpelledCompared, revocations=DIGEST),
 }
-BODY_BYTES_MAX = {CARRY: limits.DATAGRAM_BYTES_MAX}
+BODY_BYTES_MAX = {
+    CARRY: limits.DATAGRAM_BYTES_MAX,
+    COMPARE_EXPELLED: limits.REVOKED_BYTES_MAX,
+    EXPELLED_COMPARED: limits.REVOKED_BYTES_MAX,
+}
 """Which of them have a body, and the most bytes of it."""

@@ -35,6 +35,7 @@ class Member:
 
     def __init__(self, mesh: Mesh, identity: Identity, nursery: trio.Nursery, seed: Seed) -> None:
         self.identity = identity
+        self.mesh = mesh
         self.channel = MeshChannel(identity, mesh, invites=None, unix_now=unix_now)
         self.seed = seed.contact
         self.to_seed = ConnectionPool(
@@ -106,16 +107,23 @@ class Field:
     def __init__(self, seed: Seed, nursery: trio.Nursery) -> None:
         self.seed = seed
         self._nursery = nursery
-        self._meshes: dict[str, tuple[Mesh, Identity]] = {}
+        self.meshes: dict[str, tuple[Mesh, Identity]] = {}
 
     async def member(self, mesh_name: str = "home") -> Member:
-        if mesh_name not in self._meshes:
+        if mesh_name not in self.meshes:
             founder = Identity.generate()
-            self._meshes[mesh_name] = (found(founder, mesh_name, unix_now())[0], founder)
-        mesh, founder = self._meshes[mesh_name]
+            self.meshes[mesh_name] = (found(founder, mesh_name, unix_now())[0], founder)
+        mesh, founder = self.meshes[mesh_name]
+        return await self._admitted(mesh, founder)
+
+    async def member_of(self, sponsor: Member) -> Member:
+        """Return a member that another member admitted."""
+        return await self._admitted(sponsor.mesh, sponsor.identity)
+
+    async def _admitted(self, mesh: Mesh, sponsor: Identity) -> Member:
         identity = Identity.generate()
         chain = admit(
-            founder,
+            sponsor,
             mesh.chain,
             identity.public_key,
             name="member",

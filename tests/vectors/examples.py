@@ -218,6 +218,11 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             version="0.1.0",
         ),
         "carry": reach.Carry(contact=ALICE, body=(b"a sealed datagram",)),
+        "compare-expelled": reach.CompareExpelled(revocations=bytes([0x7E] * 16)),
+        "expelled-compared": reach.ExpelledCompared(
+            revocations=bytes([0x7F] * 16),
+            body=(b"\x81\x82\x81\x4bcertificate\x81\x4arevocation",),
+        ),
     },
 }
 

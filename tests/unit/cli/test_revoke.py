@@ -22,3 +22,8 @@ def test_those_that_it_admitted_are_named(terminal: Terminal) -> None:
     lines = terminal.run("revoke", "line2", "--reason", "stolen")
     assert "fall with it, for it had admitted them: line2-cam" in lines[2]
     assert "invite it anew" in lines[3]
+
+
+def test_seeds_that_did_not_hear_it_are_counted(terminal: Terminal) -> None:
+    lines = terminal.run("revoke", "line3", "--reason", "stolen")
+    assert "1 of 2 seeds did not hear it yet" in lines[2]

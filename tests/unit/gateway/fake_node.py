@@ -178,6 +178,8 @@ class FakeNode:
             "reached": 17,
             "members": 18,
             "not_reached": ["line6"],
+            "seeds": 2,
+            "seeds_told": 2 if who != "line3" else 1,
             "fallen": ["line2-cam"] if who == "line2" else [],
             "rotating": rotate,
         }

@@ -11,7 +11,7 @@ from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity
 from meshnode.ids import Address, Contact, NetworkId
 from meshnode.machine import Random
-from meshnode.node.revoking_effects import without
+from meshnode.node.revoking_words import without
 from meshnode.wire.messages import (
     Ack,
     Datagram,
