@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
 from math import log, sqrt
+from statistics import NormalDist
 from typing import Protocol, TypeVar
 
 from meshnode.ids import ContentHash, NodeId
@@ -35,6 +36,8 @@ MEMORY = 0.98
 """Weight that older times keep with each new one: a bandit remembers about 50 answers."""
 PRIOR_SIGMA = 1.0
 """Spread of the log of a time before any was measured: a factor of e either way."""
+
+NORMAL = NormalDist()
 
 
 class Affinity(Enum):
@@ -104,7 +107,7 @@ def by_source(ranked: Sequence[R], source: str, capacities: Capacities | None = 
     def weight(r: R) -> float:
         return _weight(r, source, capacities.run_ms(r.node_id, r.score.run_ms))
 
-    return sorted(within, key=lambda r: -weight(r)) + beyond
+    return sorted(within, key=lambda r: (-weight(r), r.node_id)) + beyond
 
 
 def _weight(candidate: Ranked, source: str, run_ms: float) -> float:
@@ -113,9 +116,13 @@ def _weight(candidate: Ranked, source: str, run_ms: float) -> float:
     -capacity / ln(u) with u uniform in (0, 1): the logarithmic method of Schindelhauer and
     Schomaker 2005, by which a change of one node moves only the sources that it gains or loses.
     """
-    digest = blake2b(candidate.node_id + source.encode(), digest_size=8).digest()
-    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
-    return -1.0 / (max(0.1, run_ms) * log(uniform))
+    return -1.0 / (max(0.1, run_ms) * log(_uniform(candidate.node_id + source.encode())))
+
+
+def _uniform(drawn_from: bytes) -> float:
+    """Return a number of (0, 1), never an end of it: 52 bits and a half are exact in a float."""
+    digest = blake2b(drawn_from, digest_size=8).digest()
+    return ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
 
 
 def _stable_ms(run_ms: float) -> float:
@@ -124,22 +131,25 @@ def _stable_ms(run_ms: float) -> float:
 
 
 class Rotation:
-    """Round robin: where each module's next request begins."""
+    """Round robin: where each module's next request begins.
+
+    Remembered is whose turn it was and not a count, so that who comes or goes moves nobody's turn.
+    """
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[ContentHash, int] = OrderedDict()
+        self._turns: OrderedDict[ContentHash, NodeId] = OrderedDict()
 
     def order(self, ranked: Sequence[R], module: ContentHash) -> list[R]:
         """Return candidates beginning with the next in turn, in the order of their ids."""
         if not ranked:
             return []
-        turn = self._turns.get(module, 0)
-        self._turns[module] = turn + 1
+        ring = sorted(ranked, key=lambda r: r.node_id)
+        before = self._turns.get(module, b"")
+        first = next((i for i, r in enumerate(ring) if r.node_id > before), 0)
+        self._turns[module] = ring[first].node_id
         self._turns.move_to_end(module)
         while len(self._turns) > MODULES_MAX:
             self._turns.popitem(last=False)
-        ring = sorted(ranked, key=lambda r: r.node_id)
-        first = turn % len(ring)
         return ring[first:] + ring[:first]
 
 
@@ -157,12 +167,15 @@ class _Arm:
         self.total = self.total * MEMORY + value
         self.squares = self.squares * MEMORY + value * value
 
-    def draw(self, prior: float, rng: Random) -> float:
-        """Return a plausible log of the node's mean time; `prior` counts as one answer."""
+    def draw(self, prior: float, uniform: float) -> float:
+        """Return a plausible log of the node's mean time; `prior` counts as one answer.
+
+        `uniform` of (0, 1) says how plausible: the quantile that is drawn.
+        """
         weight = self.weight + 1.0
         mean = (self.total + prior) / weight
         spread = (self.squares + prior * prior + PRIOR_SIGMA**2) / weight - mean * mean
-        return rng.gauss(mean, sqrt(max(1e-6, spread) / weight))
+        return mean + NORMAL.inv_cdf(uniform) * sqrt(max(1e-6, spread) / weight)
 
 
 class Bandit:
@@ -173,13 +186,18 @@ class Bandit:
         self._arms: OrderedDict[tuple[ContentHash, NodeId], _Arm] = OrderedDict()
 
     def order(self, ranked: Sequence[R], module: ContentHash) -> list[R]:
-        """Return candidates by one draw for each; a node never tried is drawn from its prior."""
-        draws = []
-        for place, r in enumerate(ranked):
+        """Return candidates by one draw for each; a node never tried is drawn from its prior.
+
+        A node's draw depends on the request and the node alone, and not on who else is there.
+        """
+        request = self._rng.random().hex().encode()
+
+        def drawn(r: R) -> tuple[float, NodeId]:
             arm = self._arms.get((module, r.node_id)) or _Arm()
             prior = log(max(r.score.run_ms + r.score.network_ms, 0.01))
-            draws.append((arm.draw(prior, self._rng), place))
-        return [ranked[place] for _, place in sorted(draws)]
+            return arm.draw(prior, _uniform(r.node_id + request)), r.node_id
+
+        return sorted(ranked, key=drawn)
 
     def learn(self, module: ContentHash, node: NodeId, took_ms: float) -> None:
         """An answer came after `took_ms`."""

@@ -55,14 +55,27 @@ def choose(
     """Rank all candidates that can run `module`, by predicted completion (ms), lowest first.
 
     `payload_bytes` are the inputs; `module_bytes` what a node that does not hold the module would
-    fetch (0: not known). Equal scores keep the given order, the own node before others.
+    fetch (0: not known). Of equal scores the own node's is first, then whose id is nearer to the
+    own: the order of the candidates decides nothing, and not all nodes pick the same one.
     """
     fit, excluded = _filtered(candidates, required, board, now)
     view = Weighing(board, tag_of(module), payload_bytes, module_bytes, source, now)
-    view.learn_runs(fit)
+    view.learn_runs(board, fit)
     ranked = [Scored(c, view.score(c, standing)) for c, standing in fit]
-    ranked.sort(key=lambda s: (s.score.total_ms, not s.candidate.is_self))
+    own = own_number(candidates)
+    ranked.sort(key=lambda s: (s.score.total_ms, apart(own, s.node_id)))
     return Decision(tuple(ranked), tuple(excluded))
+
+
+def own_number(candidates: Iterable[Candidate]) -> int:
+    """Return the id of the own node among candidates as a number; 0 if it is not there."""
+    own = (c.contact.node_id for c in candidates if c.is_self)
+    return int.from_bytes(next(own, b""), "big")
+
+
+def apart(own: int, node: NodeId) -> int:
+    """Return how far apart two ids are (XOR, as in Kademlia): what decides among equal scores."""
+    return own ^ int.from_bytes(node, "big")
 
 
 Fit: TypeAlias = tuple[Candidate, Standing | None]
@@ -162,20 +175,28 @@ class Weighing:
         self._speed = 1.0
         self._per_speed: float | None = None
 
-    def learn_runs(self, fit: Sequence[Fit]) -> None:
-        """Learn what the module costs per unit of `speed`, if anybody has not measured it.
+    def learn_runs(self, board: Scoreboard, fit: Sequence[Fit]) -> None:
+        """Learn what the module costs per unit of `speed`, if any candidate has not measured it.
 
-        `speed` is the time of the same calibration run everywhere, so s1 is about proportional.
+        `speed` is the time of the same calibration run everywhere, so s1 is about proportional. All
+        that was heard counts and not only the candidates: or leaving out one that loses would
+        change what another is estimated to take, and with it who wins.
         """
-        loads = [c.load for c, _ in fit if c.load is not None]
-        known = [(load, _module_load(load, self._module)) for load in loads]
-        if all(module is not None and module.first > 0 for _, module in known):
+        for c, _ in fit:
+            known = None if c.load is None else _module_load(c.load, self._module)
+            if known is None or known.first <= 0:
+                break
+        else:
             return
-        self._speed = max(1.0, median([load.speed for load in loads]))
+        records = list(board.records())
+        speeds = [record.speed for record in records]
+        self._speed = max(1.0, median(speeds)) if speeds else 0.0
         ratios = [
-            module.first * UNIT_MS / load.speed
-            for load, module in known
-            if module is not None and module.first > 0 and load.speed > 0
+            module.first * UNIT_MS / record.speed
+            for record in records
+            if (module := _module_load(record, self._module)) is not None
+            and module.first > 0
+            and record.speed > 0
         ]
         self._per_speed = median(ratios) if ratios else None
 
@@ -227,7 +248,7 @@ class Weighing:
         """Return s1 at a node that never measured it, from its speed."""
         if self._per_speed is not None:
             return self._per_speed * max(1.0, load.speed)
-        if load.speed <= 0:
+        if load.speed <= 0 or self._speed <= 0.0:
             return self._settings.first_prior_ms
         return self._settings.first_prior_ms * load.speed / self._speed
 

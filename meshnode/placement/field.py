@@ -15,7 +15,7 @@ from math import exp, inf, sqrt
 from meshnode.ids import ContentHash, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
-from meshnode.placement.choose import Scored, Weighing
+from meshnode.placement.choose import Scored, Weighing, apart, own_number
 from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms
 from meshnode.wire.messages import LoadRecord
 
@@ -83,11 +83,12 @@ class Field:
         self._module_bytes = module_bytes
         prior_ms = self._settings.rtt_prior_ms
         weighing = Weighing(board, self._module, 0, 0, "", 0.0)
-        weighing.learn_runs([(c, None) for c in candidates])
+        weighing.learn_runs(board, [(c, None) for c in candidates])
         self._estimated_ms = weighing.estimated_ms
         self._own: _Row | None = None
         self._rows: list[_Row] = []
-        for c in candidates:
+        own = own_number(candidates)
+        for c in sorted(candidates, key=lambda c: apart(own, c.contact.node_id)):
             standing = board.known(tag_of(c.contact.node_id))
             network_ms = 0.0 if c.is_self else prior_ms if c.rtt_ms is None else c.rtt_ms
             row = _Row(c, standing, network_ms, self._settings.bytes_per_ms)
