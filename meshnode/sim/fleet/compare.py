@@ -59,7 +59,7 @@ def line(outcome: Outcome, oracle: Outcome | None) -> str:
         f"{outcome.policy:<23}{outcome.p50_ms:>6.0f}{outcome.p99_ms:>7.0f}{outcome.p999_ms:>7.0f}"
         f"{ratio:>9}{100 * outcome.late_share:>8.1f}{outcome.goodput_per_s:>8.0f}"
         f"{100 * outcome.hottest:>7.0f} %{outcome.dispersion:>6.2f}{100 * outcome.stays:>6.0f} %"
-        f"{outcome.messages_per_s:>7.1f}{outcome.bytes_per_s:>6.0f}"
+        f"{outcome.messages_per_s:>7.1f}{outcome.control_per_s:>6.0f}"
     )
 
 

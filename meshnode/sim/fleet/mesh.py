@@ -2,7 +2,8 @@
 
 What decides is `meshnode/placement`: `Field`, `choose`, `Scoreboard`, `LoadMeter`, `Course`,
 `is_overpriced`, `IdleCaller`, `given_up`, `ColdGate`, `Watch`. Here is only who tells whom what,
-and when. Records ride on requests, answers, refusals and idle calls, and on gossip (`telling.py`).
+and when. Records ride on answers, refusals and idle calls, as in a node, and on gossip
+(`telling.py`).
 """
 
 from math import inf
@@ -20,7 +21,7 @@ from meshnode.sim.fleet.member import PAYLOAD_BYTES, Member, members
 from meshnode.sim.fleet.policy import Policy
 from meshnode.sim.fleet.request import Request
 from meshnode.sim.fleet.server import Server
-from meshnode.sim.fleet.sizes import idle_bytes, record_bytes, refusal_bytes
+from meshnode.sim.fleet.sizes import TERMS_BYTES, idle_bytes, record_bytes, refusal_bytes
 from meshnode.sim.fleet.telling import Telling
 from meshnode.sim.fleet.watching import Watching
 from meshnode.wire.messages import LoadRecord
@@ -100,11 +101,11 @@ class Mesh(Policy):
         request.cold_ms = best.score.cold_ms
         terms = course.terms(second_ms)
         if server == request.home:
-            self._reached(request, request.attempt, server, terms, None)
+            self._reached(request, request.attempt, server, terms)
             return
         way_s = fleet.way_s(request.home, server) + fleet.transfer_s(request.home, server)
-        fleet.call(now + way_s, self._reached, request, request.attempt, server, terms, own)
-        fleet.tally.carried(self.record_bytes + 6, now)
+        fleet.call(now + way_s, self._reached, request, request.attempt, server, terms)
+        fleet.tally.carried(TERMS_BYTES, now)
         self.watching.begin(request, best)
 
     def _find(
@@ -134,14 +135,10 @@ class Mesh(Policy):
 
     # ------------------------------------------------------------------ at the server
 
-    def _reached(
-        self, request: Request, attempt: int, index: int, terms: Terms, said: LoadRecord | None
-    ) -> None:
+    def _reached(self, request: Request, attempt: int, index: int, terms: Terms) -> None:
         member, now = self.members[index], self.fleet.now
         if member.server.hung:
             return
-        if said is not None:
-            member.hear(said, 0.0, now)
         if request.done or attempt != request.attempt:
             return  # its cancel was faster
         refusal = self._refusal(request, member, terms)

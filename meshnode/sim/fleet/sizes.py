@@ -14,6 +14,8 @@ from meshnode.wire.messages import Failure, Gossip, IdleCall, LoadRecord, Module
 
 FRAME_BYTES = 29
 """A record's length and tag, and a frame's head: docs/protocol-channel.md section 2."""
+TERMS_BYTES = 8
+"""The price on a request, and what was made of it so far: `wire/terms.py`."""
 PING_BYTES = OVERHEAD_BYTES + 40
 
 

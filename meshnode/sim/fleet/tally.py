@@ -52,6 +52,11 @@ class Outcome:
     took_s: float = 0.0
 
     @property
+    def control_per_s(self) -> float:
+        """Bytes of control for each node, with everything counted."""
+        return self.bytes_per_s + self.carried_per_s
+
+    @property
     def held(self) -> bool:
         """Whether at most 5 % are late."""
         return self.late_share <= 0.05

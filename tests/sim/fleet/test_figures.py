@@ -18,7 +18,7 @@ def test_two_hundred_nodes_are_near_the_oracle_without_herding_or_much_traffic()
     assert mesh.p99_ms < 1.12 * oracle.p99_ms
     assert mesh.dispersion <= 1.0
     assert mesh.messages_per_s <= 60
-    assert mesh.bytes_per_s <= 6000
+    assert mesh.control_per_s <= 6000
 
 
 @pytest.mark.slow
