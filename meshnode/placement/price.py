@@ -9,7 +9,9 @@ The error of a decision is then bounded by one round trip and not by the age of 
 from dataclasses import dataclass
 from math import inf
 
+from meshnode.placement.score import UNIT_MS
 from meshnode.placement.settings import PlacementSettings
+from meshnode.wire.terms import NO_ALTERNATIVE, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,13 @@ class Price:
     """The sender's prediction for its next best node; infinite if there is none."""
     refusals: int = 0
     """How often this request was refused on its price already."""
+
+    @classmethod
+    def of(cls, terms: Terms) -> "Price":
+        """Return the price that came with a request."""
+        if terms.alternative == NO_ALTERNATIVE:
+            return cls(inf, terms.refusals)
+        return cls(terms.alternative * UNIT_MS, terms.refusals)
 
 
 def is_overpriced(completion_ms: float, price: Price, settings: PlacementSettings) -> bool:
