@@ -37,6 +37,7 @@ from meshnode.net.settings import NetSettings
 from meshnode.net.silence import Silence
 from meshnode.net.tcp import allow_fragments
 from meshnode.net.trimming import answer_bytes, encoded, is_answer, is_question, shorter
+from meshnode.net.vouched import Vouched
 from meshnode.wire.codec import Envelope, decode_datagram
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 from meshnode.wire.messages import Datagram, Received, Send
@@ -103,9 +104,13 @@ class DatagramSocket:
         self._mesh_sealer = RingSealer(identity, mesh) if mesh is not None else None
         self._seed_sealer = Sealer(identity, mesh_key=SEED_MESH_KEY, network=SEED_NETWORK)
         self._routability = Routability(cookies_secret)
+        self.vouched = Vouched()
+        """Members that were met on connections; the pool tells of them."""
         self._limiter = PrefixLimiter(
             per_second=settings.datagrams_per_prefix_s,
             private_per_second=settings.datagrams_private_s,
+            vouched=self.vouched,
+            per_member_s=settings.datagrams_per_member_s,
         )
         self._new_senders = PrefixLimiter(
             per_second=settings.new_senders_per_prefix_s,
@@ -114,6 +119,8 @@ class DatagramSocket:
         self._first_requests = PrefixLimiter(
             per_second=settings.first_requests_per_prefix_s,
             private_per_second=settings.first_requests_private_s,
+            vouched=self.vouched,
+            per_member_s=settings.first_requests_per_member_s,
         )
         self._replays = Replays()
         self._names = Names(self._send_resolved)
@@ -370,10 +377,10 @@ class DatagramSocket:
         self, sealer: Sealer | RingSealer, packet: bytes, host: str, now: float
     ) -> bool:
         """Return whether the sender's network may cause the work that this packet does."""
-        if not self._limiter.allows(host, now):
+        claimed = packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES]
+        if not self._limiter.allows(host, now, key=claimed):
             return False
-        known = sealer.knows(packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES])
-        return known or self._new_senders.allows(host, now)
+        return sealer.knows(claimed) or self._new_senders.allows(host, now)
 
     def _sealer_of(self, packet: bytes) -> Sealer | RingSealer | None:
         """Return whose outer MAC the packet has. The seeds' is public: only seeds may use it."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from meshnode.net.addresses import is_loopback, prefix_of
 from meshnode.net.limiter import PrefixLimiter
 from meshnode.net.settings import NetSettings
+from meshnode.net.vouched import Vouched
 
 FIRST_MESSAGES_MAX = 4096
 """Remembered, so that a copy of one, sent again by somebody who heard it, is not answered."""
@@ -33,7 +34,8 @@ class HalfOpen:
 class Entrance:
     """The handshakes under way at one listener."""
 
-    def __init__(self, settings: NetSettings) -> None:
+    def __init__(self, settings: NetSettings, vouched: Vouched | None = None) -> None:
+        """`vouched` are the members that were met, whose networks may shake hands more often."""
         self._settings = settings
         self._inside: dict[HalfOpen, None] = {}
         self._of_host: Counter[str] = Counter()
@@ -41,6 +43,8 @@ class Entrance:
         self._limiter = PrefixLimiter(
             per_second=settings.handshakes_per_prefix_s,
             private_per_second=settings.handshakes_private_s,
+            vouched=vouched,
+            per_member_s=settings.handshakes_per_member_s,
         )
 
     def __len__(self) -> int:

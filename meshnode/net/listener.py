@@ -22,6 +22,7 @@ from meshnode.net.settings import NetSettings
 from meshnode.net.tcp import INHERITED, tune
 from meshnode.net.tokens import TokenChannel, Tokens
 from meshnode.net.transport import SocketTransport, Transport
+from meshnode.net.vouched import Vouched
 
 _log = logging.getLogger(__name__)
 BACKLOG = 128
@@ -58,10 +59,12 @@ class Listener:
         *,
         pool: ConnectionPool | None = None,
         tokens: Tokens | None = None,
+        vouched: Vouched | None = None,
     ) -> None:
         """With a pool, members' connections serve for own calls too, and `handler` for its own.
 
-        With `tokens`, connections that come with one are given to who made it.
+        With `tokens`, connections that come with one are given to who made it; the networks of
+        `vouched` members may shake hands more often.
         """
         self._channel = channel if tokens is None else TokenChannel(channel, tokens)
         self._tokens = tokens
@@ -71,7 +74,7 @@ class Listener:
         if pool is not None:
             pool.answer_with(handler)
         self._socket: socket.socket | None = None
-        self._entrance = Entrance(settings)
+        self._entrance = Entrance(settings, vouched)
         self._established = 0
         self.stats = ListenerStats()
 

@@ -22,6 +22,8 @@ class NetSettings:
     """The same for one address, loopback excepted: tests and demos live there."""
     handshakes_per_prefix_s: float = 20.0
     """Answered from one public /24 (/48): each is about 1 ms of CPU, so 2 % of a core."""
+    handshakes_per_member_s: float = 1.0
+    """More from a public prefix for each member that has shown its certificate there."""
     handshakes_private_s: float = 200.0
     """The same from a private network, where one prefix is the whole mesh. Loopback is free."""
     connections_max: int = 512
@@ -44,6 +46,8 @@ class NetSettings:
     """Datagrams taken in one wake-up before other tasks get their turn (stack.md section 1)."""
     datagrams_per_prefix_s: float = 2000.0
     """From one public /24 (/48): 2,000 X25519 are 8 % of a core, 200 nodes behind one NAT fit."""
+    datagrams_per_member_s: float = 200.0
+    """From each such member, charged to itself: gossip and the DHT of a busy node are a tenth."""
     datagrams_private_s: float = 100_000.0
     """From loopback and private networks, where one prefix is the whole mesh."""
     new_senders_per_prefix_s: float = 200.0
@@ -53,6 +57,8 @@ class NetSettings:
     first_requests_per_prefix_s: float = 32.0
     """Padded requests to addresses that have proved nothing, in one public /24 (/48): a list of
     contacts that all point at one victim costs it 39 kB/s from this node, and no more."""
+    first_requests_per_member_s: float = 1.0
+    """More of them for each member that was met in that prefix."""
     first_requests_private_s: float = 100_000.0
     """The same to a private network."""
     socket_buffer_bytes: int = 4 * 1024 * 1024

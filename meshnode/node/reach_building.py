@@ -138,7 +138,7 @@ def build_reach(parts: ReachParts) -> Reach:
     parts.datagrams.detour = tunnel.takes
     parts.datagrams.on_heard = _both(tunnel.heard, probes.heard)
     parts.pool.reach_by(reach)
-    parts.pool.on_change = lambda peer, here: None if here else rendezvous.gone(peer.node_id)
+    parts.pool.on_change = _noting(parts.datagrams, rendezvous)
     return reach
 
 
@@ -201,6 +201,16 @@ class _Waking:
             _log.debug("a silent contact stays silent: %s", error)
         finally:
             self._waking -= 1
+
+
+def _noting(datagrams: DatagramSocket, rendezvous: Rendezvous) -> Callable[[Peer, bool], None]:
+    def changed(peer: Peer, here: bool) -> None:
+        if not here:
+            rendezvous.gone(peer.node_id)
+        elif peer.certificate is not None and not peer.relayed:
+            datagrams.vouched.note(peer.address.host, peer.public_key, trio.current_time())
+
+    return changed
 
 
 def _alive(membership: Membership) -> Sequence[Contact]:

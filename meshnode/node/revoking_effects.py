@@ -52,6 +52,7 @@ class Expelled:
             self._book.judged(key, True)
         expelled = self._book.expelled
         self._datagrams.expelled = expelled
+        self._datagrams.vouched.forget(expelled)
         for member in self._membership.members():
             if member.contact.public_key in expelled:
                 self._directory.heard_of(member.contact, alive=False)

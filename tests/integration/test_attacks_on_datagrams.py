@@ -17,9 +17,11 @@ from meshnode.identity.keys import Identity
 from meshnode.identity.sealing import Cookies, Sealer
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.net.datagrams import DatagramSocket
+from meshnode.net.entrance import Entrance
 from meshnode.net.replays import Replays
 from meshnode.net.routability import Routability
 from meshnode.net.settings import NetSettings
+from meshnode.net.vouched import Vouched
 from meshnode.wire.codec import Envelope, encode_datagram
 from meshnode.wire.messages import Ack, FindNode, FoundNodes, Ping
 from tests.integration.test_datagrams import CONTACTS, MESH_KEY, Stranger, node
@@ -208,6 +210,40 @@ def test_one_site_cannot_fill_the_socket_for_all(defended: bool) -> None:
         opened += target._open(packet, ("8.8.8.9", 7), 0.0) is not None
     assert (opened > 20) is not defended
     assert target._open(packet_of(CAROL), ("9.9.9.9", 7), 0.0) is not None
+
+
+@both
+def test_members_are_heard_while_others_of_their_site_use_up_its_budget(defended: bool) -> None:
+    """One public /24, as behind a company's NAT; Alice was met on a connection, the others not."""
+    target = bob(datagrams_per_prefix_s=20)
+    if defended:
+        target.vouched.note("8.8.8.8", ALICE.public_key, 0.0)
+    for number in range(100):
+        made_up = Identity.from_seed(number.to_bytes(32, "big"))
+        target._open(packet_of(made_up), ("8.8.8.9", 7), 0.0)
+    heard = target._open(packet_of(ALICE), ("8.8.8.8", 7), 0.0) is not None
+    assert heard is defended
+
+
+@both
+def test_a_site_of_hundreds_shakes_hands_as_fast_as_its_members_prove_themselves(
+    defended: bool,
+) -> None:
+    vouched = Vouched()
+    entrance = Entrance(NetSettings(), vouched if defended else None)
+    answered, second = 0, 0
+    while answered < 300 and second < 60:
+        for number in range(300 - answered):
+            entry = entrance.enter("8.8.8.8", lambda: None)
+            assert entry is not None
+            first = (1000 * second + number).to_bytes(32, "big")
+            if entrance.knocked(entry, first, float(second)):
+                answered += 1
+                vouched.note("8.8.8.8", PublicKey(first), float(second))
+            entrance.leave(entry)
+        second += 1
+    assert answered == 300
+    assert (second <= 6) is defended
 
 
 # ------------------------------------------------------------------ 18: bad networks
