@@ -1,67 +1,102 @@
-"""Budget: the bytes a node may send for gossip, as a token bucket.
+"""Budget: the bytes a node may send for gossip in any one second, counted over a sliding window.
 
-Probes and their answers are small and must not wait, so they may overdraw it by a second's worth,
-but not take more than half of the rate where it is scarce: a node that two hundred newcomers ping
-must still be able to tell them of each other. All else is only composed while there is room, and
-what waits for room is bounded where it waits.
+A bucket that saves up lets a second go out that is as large as what was saved; here no second is
+larger than another, wherever it begins. Probes and their answers are small and must not wait, so
+two fifths of the second are kept for them: while they are refused, who waits for them accuses us.
+But they may not take more than three quarters: a node that two hundred newcomers ping must still be
+able to tell them of each other. All else is only composed while there is room, and what waits for
+room is bounded where it waits.
 """
 
+from collections import deque
 from math import inf
+
+WINDOW_S = 1.0
+BULK_SHARE = 0.6
+URGENT_SHARE = 0.75
+ROUNDING_S = 1e-6
 
 
 class Budget:
-    """`rate` bytes a second, `burst` saved up at most; a rate of infinity is no limit."""
+    """`bytes_per_s` in any second; infinity is no limit. Each message counts with `headers_bytes`
+    more than its own.
+    """
 
-    def __init__(self, *, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._urgent = rate
-        """What urgent messages have left of their half."""
+    def __init__(self, bytes_per_s: float, *, headers_bytes: int = 0) -> None:
+        self.headers_bytes = headers_bytes
+        self._bytes_max = bytes_per_s * WINDOW_S
+        self._bulk_max = self._bytes_max * BULK_SHARE
+        self._urgent_max = self._bytes_max * URGENT_SHARE
+        self._sent: deque[tuple[float, int, bool]] = deque()
+        """When, how many bytes, and whether they were urgent: the last second's, oldest first. A
+        datagram has at least a hundred bytes, so there are eighty."""
+        self._bulk = self._urgent = 0
+        """Their sums."""
         self._seen_at = -inf
         self.refused = 0
         """Messages that were not sent for want of room."""
 
     def room(self, now: float) -> float:
-        """Return how many bytes may be sent at once now."""
-        self._refill(now)
-        return self._tokens
+        """Return how many bytes of one message that may wait can be sent now."""
+        self._expire(now)
+        return self._room(self._bulk, self._bulk + self._urgent)
+
+    def is_plenty(self, now: float) -> bool:
+        """Return whether less than half of what may wait was sent in the last second."""
+        return self.room(now) > self._bulk_max / 2
 
     def charge(self, size: int, now: float) -> None:
         """Count bytes that are sent after a look at `room`."""
-        self._refill(now)
-        self._tokens -= size
+        size += self.headers_bytes
+        self._bulk += size
+        self._sent.append((now, size, False))
 
     def spare(self, size: int, now: float) -> bool:
         """Count bytes that may be left out, if there is room for them; return whether there was."""
-        self._refill(now)
-        if self._tokens < size:
+        if self.room(now) < size:
             self.refused += 1
             return False
-        self._tokens -= size
+        self.charge(size, now)
         return True
 
     def urgent(self, size: int, now: float) -> bool:
-        """Count bytes that must not wait; False if the overdraft, or their half, is used up."""
-        self._refill(now)
-        plenty = self._tokens >= self._burst / 2
-        if not plenty and min(self._urgent, self._tokens + self._rate) < size:
+        """Count bytes that must not wait; False if the second, or their part of it, is used up."""
+        self._expire(now)
+        size += self.headers_bytes
+        total = self._bulk + self._urgent
+        if min(self._urgent_max - self._urgent, self._bytes_max - total) < size:
             self.refused += 1
             return False
-        self._tokens -= size
-        self._urgent = max(0.0, self._urgent - size)
+        self._urgent += size
+        self._sent.append((now, size, True))
         return True
 
     def when(self, size: int, now: float) -> float:
-        """Return when there will be room for so many bytes."""
-        self._refill(now)
-        return now + max(0.0, size - self._tokens) / self._rate
+        """Return when there will be room for so many bytes that may wait."""
+        room = self.room(now)
+        bulk, total = self._bulk, self._bulk + self._urgent
+        for at, sent, urgent in self._sent:
+            if room >= size:
+                break
+            total -= sent
+            bulk -= 0 if urgent else sent
+            room = self._room(bulk, total)
+            now = max(now, at + WINDOW_S)
+        return now
 
-    def _refill(self, now: float) -> None:
-        if self._seen_at == -inf:
-            self._seen_at = now
-        else:
-            gained = max(0.0, now - self._seen_at) * self._rate
-            self._tokens = min(self._burst, self._tokens + gained)
-            self._urgent = min(self._rate, self._urgent + gained / 2)
-            self._seen_at = now  # also if the clock was set back
+    def _room(self, bulk: int, total: int) -> float:
+        return min(self._bulk_max - bulk, self._bytes_max - total) - self.headers_bytes
+
+    def _expire(self, now: float) -> None:
+        """Forget what was sent a second ago."""
+        if now < self._seen_at - ROUNDING_S:  # the clock was set back, and with it what we remember
+            back = self._seen_at - now
+            self._sent = deque((at - back, size, urgent) for at, size, urgent in self._sent)
+        self._seen_at = now
+        sent = self._sent
+        while sent and sent[0][0] <= now - WINDOW_S:
+            _, size, urgent = sent.popleft()
+            if urgent:
+                self._urgent -= size
+            else:
+                self._bulk -= size

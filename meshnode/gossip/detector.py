@@ -4,6 +4,7 @@ It decides nothing about members: that a probe failed is the machine's business.
 are own time (`owntime.py`).
 """
 
+from collections.abc import Callable
 from math import inf
 
 from meshnode.gossip.awareness import Awareness
@@ -32,9 +33,12 @@ class Detector:
         table: MemberTable,
         speaker: Speaker,
         *,
+        clock: Callable[[float], float],
         settings: GossipSettings,
         rng: Random,
     ) -> None:
+        self._clock = clock
+        """Says what the clock shows at an own time: what is said is charged by the clock."""
         self._own = own
         self._table = table
         self._speaker = speaker
@@ -182,7 +186,9 @@ class Detector:
         sequence = self.next_sequence()
         if not self._probes.add_relay(sequence, relay):
             return []
-        return [Send(target.contact, self._speaker.ping(sequence, target.contact, now))]
+        return [
+            Send(target.contact, self._speaker.ping(sequence, target.contact, self._clock(now)))
+        ]
 
     def next_sequence(self) -> int:
         """Return a number for a question."""
@@ -236,4 +242,5 @@ class Detector:
             again=again,
         )
         self._probes.add(sequence, probe)
-        return [Send(contact, self._speaker.ping(sequence, contact, now, introduces=introduces))]
+        said = self._speaker.ping(sequence, contact, self._clock(now), introduces=introduces)
+        return [Send(contact, said)]

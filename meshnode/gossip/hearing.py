@@ -102,6 +102,8 @@ class Hearing:
                 self._speaker.queue.put(self._own.word)
             return []
         if not self._table.wants(update):
+            if self._speaker.queue:
+                self._speaker.queue.heard(update)
             return []
         tag = tag_of(update.contact.node_id)
         solicited = self._table.by_tag(tag) is None or self._table.solicited(update)
@@ -139,13 +141,11 @@ class Hearing:
             return []
         suspect = self._table.by_tag(accusation.suspect)
         accuser = self._table.by_tag(accusation.accuser)
-        if (
-            suspect is None
-            or accuser is None
-            or suspect is accuser
-            or not accuser.state.present
-            or not self._table.doubts(accusation)
-        ):
+        if suspect is None or accuser is None or suspect is accuser or not accuser.state.present:
+            return []
+        if not self._table.doubts(accusation):
+            if self._speaker.queue:
+                self._speaker.queue.heard(accusation)
             return []
         if not self._accusers.may(accusation.accuser, now):
             self.damped += 1

@@ -91,20 +91,25 @@ class Interests:
         found = map(self._table.by_tag, interest.members) if interest is not None else ()
         return [m for m in found if m is not None and m.state.present]
 
-    def subscribe(self, sequence: int, now: float) -> list[tuple[Member, int, bool]]:
-        """Return whom to ask now, with which number, and whether for or against a subscription."""
+    def subscribe(self, sequence: int, now: float, *, most: int) -> list[tuple[Member, int, bool]]:
+        """Return whom to ask now, with which number, and whether for or against a subscription.
+
+        Who is beyond the first `most` is asked next time.
+        """
         self._age(now)
         wanted: dict[NodeTag, Member] = {}
         for module in reversed(self._interests):
             wanted.update((m.tag, m) for m in self.candidates(module))
         chosen = dict(list(wanted.items())[:SUBSCRIPTIONS_MAX])
         asks: list[tuple[Member, int, bool]] = []
-        for tag in [t for t in self._subscriptions if t not in chosen]:
+        for tag in [t for t in self._subscriptions if t not in chosen][:most]:
             del self._subscriptions[tag]
             member = self._table.by_tag(tag)
             if member is not None and member.state.present:
                 asks.append((member, sequence + len(asks), False))
         for tag, member in chosen.items():
+            if len(asks) >= most:
+                break
             if self._is_due(tag, now):
                 tries = self._subscriptions[tag].tries + 1 if tag in self._subscriptions else 1
                 number = sequence + len(asks)

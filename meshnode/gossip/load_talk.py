@@ -10,6 +10,7 @@ from meshnode.gossip.events import LoadHeard, SwimEffect, WantLoads
 from meshnode.gossip.interests import Interests
 from meshnode.gossip.member import Member
 from meshnode.gossip.settings import GossipSettings
+from meshnode.gossip.sizes import AROUND_BYTES
 from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
 from meshnode.ids import Contact, NodeTag, tag_of
@@ -55,27 +56,32 @@ class LoadTalk:
                 effects.append(LoadHeard(heard, now))
         return effects
 
-    def want(self, event: WantLoads, now: float) -> list[Send]:
+    def want(self, event: WantLoads, now: float, own_now: float) -> list[Send]:
         """Follow the candidates for a module from now on, if the mesh is too large for all."""
         if self._speaker.mesh_is_small:
             return []
-        self._interests.want(event.module, event.required, now)
-        return self.ask(now)
+        self._interests.want(event.module, event.required, own_now)
+        return self.ask(now, own_now)
 
-    def ask(self, now: float) -> list[Send]:
-        """Return the subscriptions that are to be made, renewed or ended."""
+    def ask(self, now: float, own_now: float) -> list[Send]:
+        """Return the subscriptions that are to be made, renewed or ended, and for which is room."""
         if not self._interests:
             return []
-        asks = self._interests.subscribe(self._sequence, now)
+        budget = self._speaker.budget
+        most = max(0, int(budget.room(now) / (AROUND_BYTES + budget.headers_bytes)))
+        asks = self._interests.subscribe(self._sequence, own_now, most=most)
         self._sequence = (self._sequence + len(asks)) % 2**32
-        return [
+        sends = [
             Send(member.contact, Subscribe(sequence=sequence, wanted=wanted))
             for member, sequence, wanted in asks
         ]
+        return [send for send in sends if budget.spare(AROUND_BYTES, now)]
 
-    def acked(self, sender: Contact, ack: Ack) -> list[Send]:
+    def acked(self, sender: Contact, ack: Ack, now: float) -> list[Send]:
         """Subscribe again where the first try was only answered by a cookie."""
         if not self._interests.acked(sender.node_id, ack.sequence):
+            return []
+        if not self._speaker.budget.urgent(AROUND_BYTES, now):
             return []
         return [Send(sender, Subscribe(sequence=ack.sequence, wanted=True))]
 

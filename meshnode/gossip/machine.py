@@ -106,7 +106,14 @@ class SwimMachine:
         self._time = OwnTime(settings.late_s if settings.local_health else inf)
         self._table = MemberTable(settings)
         self._speaker = Speaker(self._own, self._table, settings=settings, rng=rng)
-        self._detector = Detector(self._own, self._table, self._speaker, settings=settings, rng=rng)
+        self._detector = Detector(
+            self._own,
+            self._table,
+            self._speaker,
+            clock=self._time.outside,
+            settings=settings,
+            rng=rng,
+        )
         self.hearing = Hearing(
             self._own,
             self._table,
@@ -210,7 +217,7 @@ class SwimMachine:
             case HearLoad():
                 return self._loads.hear([event.load], event.load.node, 0.0, now)
             case WantLoads():
-                return [*self._loads.want(event, own_now)]
+                return [*self._loads.want(event, now, own_now)]
             case Suspect():
                 return [*self._detector.hurry(event.node_id, own_now)]
             case Expel():
@@ -255,7 +262,7 @@ class SwimMachine:
                 )
                 return [] if summary is None else [Send(sender, summary)]
             case Summary() if known and event.proved:
-                return self._learn(sender, message, own_now)
+                return self._learn(sender, message, now, own_now)
             case Want() if known and event.proved:
                 if self._speaker.exchange.wanted(sender, message, own_now):
                     self._speaker.queue.put(self._own.word)
@@ -314,7 +321,7 @@ class SwimMachine:
         if direct and self._table.knows_tag(tag_of(sender.node_id)):
             digest = self._speaker.exchange.begin(self._own.incarnation, own_now)
             effects += [] if digest is None else [Send(sender, digest)]
-        return [*effects, *self._loads.acked(sender, ack)]
+        return [*effects, *self._loads.acked(sender, ack, now)]
 
     def _hear(
         self, sender: Contact, said: Ping | Ack | Gossip, now: float, own_now: float
@@ -328,11 +335,13 @@ class SwimMachine:
 
     # ------------------------------------------------------------------ push-pull
 
-    def _learn(self, sender: Contact, summary: Summary, own_now: float) -> list[SwimEffect]:
+    def _learn(
+        self, sender: Contact, summary: Summary, now: float, own_now: float
+    ) -> list[SwimEffect]:
         want, about_us = self._speaker.exchange.learn(sender, summary, own_now)
         effects: list[SwimEffect] = [] if want is None else [Send(sender, want)]
         if about_us:
-            effects.append(Send(sender, Gossip(updates=(self._own.word,))))
+            effects += self._speaker.own_word(sender, now)
         return effects
 
     # ------------------------------------------------------------------ gossip
@@ -345,7 +354,7 @@ class SwimMachine:
             self._table.forget_old(now)
             self._speaker.glimpses.forget_old(own_now)
         self._detector.forget_old(own_now)
-        return [*self._speaker.gossip(now, own_now), *self._loads.ask(own_now)]
+        return [*self._speaker.gossip(now, own_now), *self._loads.ask(now, own_now)]
 
     def _tell_news(self, now: float, own_now: float) -> list[SwimEffect]:
         self._news_sent_at = own_now
@@ -390,11 +399,9 @@ class SwimMachine:
         return [e for e in effects if not isinstance(e, Send) or self._affordable(e, now)]
 
     def _affordable(self, send: Send, now: float) -> bool:
-        """Charge what was not composed for the room there was: probes may overdraw, others not."""
+        """Charge what must not wait; all else was charged when it was composed."""
         match send.message:
-            case Gossip() | Glimpses():
+            case Gossip() | Glimpses() | Subscribe():
                 return True
-            case Digest() | Summary() | Want():
-                return self._speaker.budget.spare(datagram_bytes(send.message), now)
             case _:
                 return self._speaker.budget.urgent(datagram_bytes(send.message), now)

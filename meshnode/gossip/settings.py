@@ -88,11 +88,8 @@ class GossipSettings:
     """All members together probe one dead member this often, however many they are."""
 
     bytes_per_s: float = 8000.0
-    """Output of all gossip, sealing included: a budget that a camera gateway can spare."""
-
-    bytes_burst: float = 32000.0
-    """What may be saved up of it: a sponsor tells thirty newcomers at once. A quiet node saves four
-    seconds of it."""
+    """Output of all gossip in any one second, as `sizes.datagram_bytes` counts it: a budget that a
+    camera gateway can spare."""
 
     small_mesh_max: int = 32
     """Up to so many members everybody's load goes to everybody. Above, loads are subscribed to,

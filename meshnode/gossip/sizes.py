@@ -4,6 +4,7 @@ The codec would refuse a datagram that is too long, so these may err only upward
 the largest of each kind and compares.
 """
 
+from meshnode.gossip.words import packed_host
 from meshnode.ids import Contact
 from meshnode.wire.limits import (
     ACCUSATIONS_PER_GOSSIP_MAX,
@@ -29,21 +30,30 @@ from meshnode.wire.messages import (
 PAYLOAD_BYTES = 1100
 """What a datagram of this room may measure before sealing (88 B more); the limit is 1,128."""
 ENVELOPE_BYTES = 64
-"""Version, type, network id, two cookies, padding, sequence and the heads of the lists."""
+"""Of that: version, type, network id, two cookies, padding, sequence and the heads of the lists."""
+AROUND_BYTES = 40 + SEALING_BYTES
+"""The same between members, who name no network, sealed. Padded are only first pings, to less."""
+IPV4_UDP_BYTES, IPV6_UDP_BYTES = 28, 48
+"""Headers of each datagram."""
+
+
+def headers_bytes(host: str) -> int:
+    """Return what UDP and IP add to each datagram of a node at this address."""
+    return IPV6_UDP_BYTES if ":" in host else IPV4_UDP_BYTES
 
 
 def contact_bytes(contact: Contact) -> int:
-    """Return an upper bound: key 34, port 3, heads 5, and the host (an IPv6 literal is 16)."""
-    host = contact.address.host
-    return 42 + (16 if ":" in host else len(host.encode()))
+    """Return an upper bound: key 34, port 3, heads 4, and the host: 4, 16 or the name's bytes."""
+    return 41 + len(packed_host(contact.address.host))
 
 
 def update_bytes(update: MemberUpdate) -> int:
-    """Return an upper bound: contact, name, incarnation 9, caps 5, signature 66, memory 5, state,
-    heads, and two more and its text for each half of a label.
+    """Return an upper bound: contact, name, incarnation, caps 5, signature 66, memory 5, state, heads,
+    and two more and its text for each half of a label.
     """
     labels = sum(4 + len(key) + len(value) for key, value in update.traits.labels)
-    return contact_bytes(update.contact) + len(update.name.encode()) + labels + 93
+    size = contact_bytes(update.contact) + len(update.name.encode()) + labels + 82
+    return size + _number_bytes(update.incarnation)
 
 
 def accusation_bytes(accusation: Accusation) -> int:
@@ -80,11 +90,8 @@ def _number_bytes(value: int) -> int:
 
 
 def datagram_bytes(message: Datagram) -> int:
-    """Return what a message of this room takes on the wire, sealed, from above.
-
-    Without the padding of first questions, which is not gossip's to know.
-    """
-    around = ENVELOPE_BYTES + SEALING_BYTES
+    """Return what a message of this room takes on the wire from above: sealed, without headers."""
+    around = AROUND_BYTES
     match message:
         case Ping() | Ack() | Gossip():
             return (
@@ -134,6 +141,10 @@ class Packer:
     def loads(self) -> tuple[LoadRecord, ...]:
         """What was taken."""
         return tuple(self._loads)
+
+    def narrow(self, room: int) -> None:
+        """Take no more than so many bytes from now on."""
+        self._room = min(self._room, room)
 
     def has_update_about(self, contact: Contact) -> bool:
         """Return whether an update about this node is in already."""

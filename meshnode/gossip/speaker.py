@@ -16,12 +16,18 @@ from meshnode.gossip.member import UNSIGNED, Member, MemberState
 from meshnode.gossip.own import OwnSelf
 from meshnode.gossip.probing import ProbeOrder
 from meshnode.gossip.settings import GossipSettings
-from meshnode.gossip.sizes import ENVELOPE_BYTES, PAYLOAD_BYTES, Packer, datagram_bytes
+from meshnode.gossip.sizes import (
+    AROUND_BYTES,
+    ENVELOPE_BYTES,
+    PAYLOAD_BYTES,
+    Packer,
+    datagram_bytes,
+    headers_bytes,
+)
 from meshnode.gossip.subscribers import Subscribers
 from meshnode.gossip.table import MemberTable
 from meshnode.ids import Contact, tag_of
 from meshnode.machine import Random
-from meshnode.wire.limits import SEALING_BYTES
 from meshnode.wire.messages import (
     Accusation,
     Ack,
@@ -38,8 +44,11 @@ OWED_PACKETS = 4
 REMINDERS_MAX = 3
 """Random beliefs repeated in each gossip of a small mesh, where there is room."""
 LEAVE_TOLD_MAX = 16
+WORDS_BYTES_MAX = PAYLOAD_BYTES - ENVELOPE_BYTES
 PACKET_BYTES_MIN = 400
 """With less room no packet of news is begun: it would be all envelope."""
+RIDING_BYTES_MAX = 512
+"""What rides on a ping or an ack: more would use up what is kept for the next ones."""
 
 
 class Speaker:
@@ -54,7 +63,9 @@ class Speaker:
         self._rng = rng
         self._own_load: tuple[LoadRecord, float] | None = None
         self._order = ProbeOrder(rng)
-        self.budget = Budget(rate=settings.bytes_per_s, burst=settings.bytes_burst)
+        self.budget = Budget(
+            settings.bytes_per_s, headers_bytes=headers_bytes(own.contact.address.host)
+        )
         self.loads = LoadTable(settings.load_age_s_max)
         self.glimpses = GlimpseTable(settings)
         self.subscribers = Subscribers(settings)
@@ -79,6 +90,7 @@ class Speaker:
         if introduces:
             packed.add_update(self._own.word)
         self.add_doubts(packed, target, gone=introduces)
+        packed.narrow(RIDING_BYTES_MAX)
         self._fill(packed, now)
         return Ping(
             sequence=sequence,
@@ -88,7 +100,8 @@ class Speaker:
         )
 
     def ack(self, sequence: int, packed: Packer, now: float) -> Ack:
-        """Return an ack with what is packed already, and what else fits."""
+        """Return an ack with what is packed already, and a little more."""
+        packed.narrow(RIDING_BYTES_MAX)
         self._fill(packed, now)
         return Ack(
             sequence=sequence,
@@ -122,13 +135,15 @@ class Speaker:
         return self._gossip_glimpses(now, own_now)
 
     def news(self, now: float) -> list[Send]:
-        """Return news to random members, and the next words that are owed."""
+        """Return news to random members, and the next words that are owed.
+
+        The first telling goes before what somebody waits for, and that before repetition.
+        """
         sends: list[Send] = []
-        for member in self._targets(self._settings.gossip_fanout if self.queue else 0):
-            packer = self._roomy(now)
-            if packer is not None:
-                self.queue.fill(packer, self._cluster_size())
-                sends += self._bulk(member.contact, packer, now)
+        fanout = self._settings.gossip_fanout if self.queue else 0
+        targets = self._targets(fanout)
+        while targets and self.queue.has_fresh(fanout):
+            sends += self._tell(targets.pop().contact, now)
         for _ in range(OWED_PACKETS):
             packer = self._roomy(now)
             if packer is None:
@@ -137,13 +152,15 @@ class Speaker:
             if contact is None or not packer:
                 break
             sends += self._bulk(contact, packer, now)
+        for member in targets:
+            sends += self._tell(member.contact, now)
         return sends
 
     def news_at(self, now: float) -> float:
         """Return when the next round of news can be sent."""
         return max(
             now + self._settings.news_every_s,
-            self.budget.when(PACKET_BYTES_MIN, now),
+            self.budget.when(PACKET_BYTES_MIN + AROUND_BYTES, now),
         )
 
     def set_load(self, load: LoadRecord, now: float) -> list[Send]:
@@ -172,10 +189,17 @@ class Speaker:
 
     def farewell(self, now: float) -> list[Send]:
         """Return the word that we are going, to many at once as we will not repeat it."""
-        packer = Packer()
-        packer.add_update(self._own.word)
-        self._fill(packer, now)
-        return [_gossip(m.contact, packer) for m in self._targets(LEAVE_TOLD_MAX)]
+        word = Gossip(updates=(self._own.word,))
+        size = datagram_bytes(word)
+        return [
+            Send(member.contact, word)
+            for member in self._targets(LEAVE_TOLD_MAX)
+            if self.budget.spare(size, now) or self.budget.urgent(size, now)
+        ]
+
+    def own_word(self, contact: Contact, now: float) -> list[Send]:
+        """Return our word for one who lacks it, if there is room."""
+        return self._metered(contact, Gossip(updates=(self._own.word,)), now)
 
     # ------------------------------------------------------------------ parts
 
@@ -226,8 +250,16 @@ class Speaker:
         """Add our load, in a small mesh, and news where the budget has room."""
         if self._own_load is not None and self.mesh_is_small:
             packed.add_load(aged(*self._own_load, now))
-        if self.queue and self.budget.room(now) >= PACKET_BYTES_MIN:
+        if self.queue and self.budget.is_plenty(now):
             self.queue.fill(packed, self._cluster_size())
+
+    def _tell(self, contact: Contact, now: float) -> list[Send]:
+        """Return a packet of news."""
+        packer = self._roomy(now)
+        if packer is None:
+            return []
+        self.queue.fill(packer, self._cluster_size())
+        return self._bulk(contact, packer, now)
 
     def _own_accusation(self, member: Member) -> Accusation:
         for accusation in self._table.evidence(member.tag):
@@ -240,8 +272,8 @@ class Speaker:
 
     def _roomy(self, now: float) -> Packer | None:
         """Return a packet as large as the budget allows, or None if that is too little."""
-        room = min(PAYLOAD_BYTES, int(self.budget.room(now)) - SEALING_BYTES)
-        return Packer(room - ENVELOPE_BYTES) if room >= PACKET_BYTES_MIN else None
+        room = int(self.budget.room(now)) - AROUND_BYTES
+        return Packer(min(WORDS_BYTES_MAX, room)) if room >= PACKET_BYTES_MIN else None
 
     def _bulk(self, contact: Contact, packer: Packer, now: float) -> list[Send]:
         """Return a packet that was made for the room there is."""

@@ -82,7 +82,7 @@ class Signatures:
 def word_bytes(network: NetworkId, update: MemberUpdate) -> bytes:
     """Return what a member signs of itself."""
     contact = update.contact
-    host = _host_bytes(contact.address.host)
+    host = packed_host(contact.address.host)
     labels = "\n".join(f"{key}={value}" for key, value in update.traits.labels).encode()
     return b"".join(
         (
@@ -115,7 +115,7 @@ def _good(key: PublicKey, data: bytes, signature: bytes, domain: bytes) -> bool:
 
 
 @lru_cache(maxsize=VERIFIED_MAX)
-def _host_bytes(host: str) -> bytes:
+def packed_host(host: str) -> bytes:
     """Return a host as it travels, so that both ends sign the same: literals packed, no zone."""
     try:
         ip = ip_address(host)

@@ -21,6 +21,8 @@ from meshnode.wire.messages import (
 
 ANSWER_BYTES = 48
 """An answer without its contacts: version, number, network, two cookies, rpc id, list heads."""
+ACK_BYTES = 40
+"""The same of an ack, which no seed is asked for and which therefore names no network."""
 CONTACT_BYTES = 56
 """A contact with an IPv6 address; one with a longer name may be left out of the first answer."""
 
@@ -31,15 +33,18 @@ def is_answer(message: Datagram) -> bool:
 
 
 def is_question(message: Datagram) -> bool:
-    """Return whether a message is answered, so that the first one to an address is worth padding.
-
-    An answer carries one cookie more than its question, so even the shortest needs some room.
-    """
+    """Return whether a message is answered, so that the first one to an address is padded."""
     return isinstance(message, FindNode | GetRecords | PutRecord | Ping | PingRequest)
 
 
 def answer_bytes(message: Datagram) -> int:
-    """Return how long a full answer may be, so that a question is padded to no more than that."""
+    """Return how long the answer to a first question may be: it is padded to no more than that.
+
+    An answer carries one cookie more than its question, so even the shortest needs some room. Pings
+    get no more than that: an address that is not proved is only acked, and told all by the next.
+    """
+    if isinstance(message, Ping | PingRequest):
+        return ACK_BYTES
     if isinstance(message, FindNode):
         return ANSWER_BYTES + CONTACT_BYTES * message.count
     return MESSAGE_BYTES_MAX

@@ -11,8 +11,10 @@ from meshnode.gossip.member import Member, MemberState
 from meshnode.ids import Address, PublicKey
 from meshnode.machine import Machine
 from meshnode.sim.dht_mesh import RPCS_MAX
+from meshnode.sim.gossiping import GOSSIP_KINDS
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import SimNode
+from meshnode.sim.rates import Rates
 
 LOOKUP_S_MAX = 20.0
 """A lookup of at most 64 RPCs of 1.5 s, three at a time, with silent contacts: 15 s is bad luck."""
@@ -21,6 +23,8 @@ LOOK_EVERY = 64
 BYTES_S_MAX = 64_000.0
 """What one node may send on average over ten seconds, forming and healing included."""
 RATE_OVER_S = 10.0
+GOSSIP_BYTES_S_MAX = 8000
+"""What one node may send for gossip in any single second, headers included."""
 EVENTS_PER_NODE_MAX = 4000
 """Inputs and timers that may be due in the whole world, for each node."""
 
@@ -48,6 +52,7 @@ class Invariants:
     """Living nodes that somebody declared dead. No fault by itself: they refute."""
     lookups: int = 0
     rpcs: int = 0
+    gossip: Rates = field(init=False)
     _who: dict[tuple[PublicKey, int], tuple[Address, str, int]] = field(default_factory=dict)
     _views: dict[tuple[int, int, PublicKey], _View] = field(default_factory=dict)
     _steps: int = 0
@@ -56,6 +61,7 @@ class Invariants:
 
     def watch(self) -> None:
         """Look at every step from now on."""
+        self.gossip = Rates(self.mesh.network, GOSSIP_KINDS)
         self.mesh.on_change = self.changed
         self.mesh.world.after_step = self.after_step
         self._look_at_rates()
@@ -101,6 +107,8 @@ class Invariants:
     def after_step(self, machine: Machine[Any, Any]) -> None:
         """Every so many steps, look into one node and at the world."""
         self._steps += 1
+        if self.gossip.worst > GOSSIP_BYTES_S_MAX:
+            raise Broken(f"{self.gossip.worst_of} sent {self.gossip.worst} B of gossip in a second")
         if self._steps % LOOK_EVERY == 0:
             nodes = self.mesh.nodes
             self._turn = (self._turn + 1) % len(nodes)

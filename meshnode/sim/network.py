@@ -81,6 +81,8 @@ class Network:
         """Packets that did not open where they came; messages of ours that fit no datagram."""
         self.bytes_by: Counter[type] = Counter()
         """Bytes sent, by type of message, with what sealing adds; counted if `real`."""
+        self.on_sent: Callable[[Host, type, int], None] | None = None
+        """Told of every datagram that a host sends: its message's type, and its bytes, sealed."""
         self._proved: Callable[[Contact, Contact], bool] | None = None
         self.hosts: dict[Address, Host] = {}
         self.on_kill: list[Callable[[Host], None]] = []
@@ -278,6 +280,8 @@ class Network:
         self.bytes_by[type(message)] += size
         if source is not None:
             source.bytes += size
+            if self.on_sent is not None:
+                self.on_sent(source, type(message), size)
         return data
 
     def _carry(self, source: Host | None, sender: Contact, send: Send, when: float) -> None:

@@ -88,6 +88,7 @@ class Scenario:
                 "lookups": self.invariants.lookups,
                 "rpcs": self.invariants.rpcs,
                 "false_deaths": self.invariants.false_deaths,
+                "gossip_bytes_s": self.invariants.gossip.worst,
                 **self.placing.facts(),
             },
         )
@@ -103,6 +104,7 @@ class Scenario:
         for index in range(knobs.hostile):
             self._add_hostile(index)
         self.invariants.watch()
+        self.invariants.gossip.exempt.update(contact.public_key for contact in self._hostile)
         for node in self.honest:
             up = [other.contact for other in self.honest if other.alive]
             node.start((self.rng.choice(up),) if up else ())

@@ -28,7 +28,7 @@ from meshnode.identity.keys import Identity
 from meshnode.ids import Contact, NetworkId, NodeId, NodeTag, tag_of
 from meshnode.machine import Random
 from meshnode.net.datagrams import PADDED_BYTES
-from meshnode.net.trimming import is_question
+from meshnode.net.trimming import answer_bytes, is_question
 from meshnode.wire.codec import Envelope, encode_datagram
 from meshnode.wire.limits import SEALING_BYTES
 from meshnode.wire.messages import Datagram, LoadRecord, Send
@@ -59,16 +59,17 @@ def witness_of(index: int) -> Signatures:
 def sealed_bytes(message: Datagram, *, cookie: bool) -> int:
     """What a message takes on the wire, with its cookies, padding and seal."""
     around = Envelope(message=message, issued=bytes(8), returned=bytes(8) if cookie else b"")
-    pad_to = 0 if cookie or not is_question(message) else PADDED_BYTES
+    pad = not cookie and is_question(message)
+    pad_to = min(PADDED_BYTES, answer_bytes(message)) if pad else 0
     return len(encode_datagram(around, pad_to=pad_to)) + SEALING_BYTES
 
 
 def fits(message: Datagram) -> None:
     """Every datagram fits with both cookies and the seeds' network id around it."""
     around = Envelope(message=message, network=bytes(16), issued=bytes(8), returned=bytes(8))
-    size = len(encode_datagram(around))
-    assert size <= PAYLOAD_BYTES
-    assert size + SEALING_BYTES <= datagram_bytes(message)
+    assert len(encode_datagram(around)) <= PAYLOAD_BYTES
+    for cookie in (True, False):
+        assert sealed_bytes(message, cookie=cookie) <= datagram_bytes(message)
 
 
 class Mesh:

@@ -1,5 +1,7 @@
 """The queue: least-sent first, a bounded number of times, one word of each member."""
 
+from dataclasses import replace
+
 import pytest
 
 from meshnode.gossip.broadcast import BroadcastQueue, News, sends_max
@@ -65,3 +67,34 @@ def test_too_much_news_pushes_the_oldest_out_and_is_counted() -> None:
 @pytest.mark.parametrize(("size", "times"), [(1, 4), (9, 4), (10, 8), (99, 8), (2000, 16)])
 def test_the_bound_is_that_of_memberlist(size: int, times: int) -> None:
     assert sends_max(4, size) == times
+
+
+def test_what_is_heard_from_others_meanwhile_counts_half() -> None:
+    queue = BroadcastQueue(4)
+    queue.put(update(ANN))
+    assert taken(queue, size=5) == (update(ANN),)
+    for _ in range(4):
+        queue.heard(update(ANN))
+    assert [taken(queue, size=5) for _ in range(2)] == [(update(ANN),), ()]
+
+
+def test_only_the_very_words_that_we_tell_count_as_heard() -> None:
+    queue = BroadcastQueue(1)
+    queue.put(update(ANN, incarnation=2))
+    assert taken(queue, room=100) == ()
+    for forged in (update(ANN, incarnation=1), replace(update(ANN, incarnation=2), name="other")):
+        for _ in range(9):
+            queue.heard(forged)
+    assert taken(queue) == (update(ANN, incarnation=2),)
+
+
+def test_news_is_fresh_until_it_was_told_so_often() -> None:
+    queue = BroadcastQueue(4)
+    assert not queue.has_fresh(2)
+    queue.put(update(ANN))
+    assert queue.has_fresh(1)
+    taken(queue)
+    assert queue.has_fresh(2)
+    assert not queue.has_fresh(1)
+    taken(queue)
+    assert not queue.has_fresh(2)

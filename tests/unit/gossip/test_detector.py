@@ -31,7 +31,7 @@ def detector(table: MemberTable, settings: GossipSettings = SETTINGS) -> Detecto
     own = own_self()
     rng = Random(1)
     speaker = Speaker(own, table, settings=settings, rng=rng)
-    return Detector(own, table, speaker, settings=settings, rng=rng)
+    return Detector(own, table, speaker, clock=lambda own_now: own_now, settings=settings, rng=rng)
 
 
 def table_of(*contacts: Contact, state: int = ALIVE) -> MemberTable:

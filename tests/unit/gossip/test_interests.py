@@ -64,14 +64,14 @@ def test_who_lacks_a_capability_is_no_candidate() -> None:
 def test_subscriptions_are_made_renewed_and_ended() -> None:
     made = interests(*NEAR)
     made.want(MODULE, Caps.CPU, 1.0)
-    asked = made.subscribe(100, 1.0)
+    asked = made.subscribe(100, 1.0, most=64)
     assert sorted(number for _, number, _ in asked) == [100, 101, 102, 103]
     assert all(wanted for _, _, wanted in asked)
     for contact in NEAR:
         made.heard(tag_of(contact.node_id))
-    assert made.subscribe(200, 1.0 + RENEW_S - 0.1) == []
-    assert len(made.subscribe(200, 1.0 + RENEW_S)) == 4
-    ended = made.subscribe(300, 2.0 + SETTINGS.interest_s)
+    assert made.subscribe(200, 1.0 + RENEW_S - 0.1, most=64) == []
+    assert len(made.subscribe(200, 1.0 + RENEW_S, most=64)) == 4
+    ended = made.subscribe(300, 2.0 + SETTINGS.interest_s, most=64)
     assert [wanted for _, _, wanted in ended] == [False] * 4
     assert not made
 
@@ -79,16 +79,16 @@ def test_subscriptions_are_made_renewed_and_ended() -> None:
 def test_who_is_silent_is_asked_a_few_times_and_then_with_the_renewals() -> None:
     made = interests(NEAR[0])
     made.want(MODULE, Caps.CPU, 1.0)
-    times = [t for t in range(1, 13) if made.subscribe(t, float(t))]
+    times = [t for t in range(1, 13) if made.subscribe(t, float(t), most=64)]
     assert times == [1, 2, 3]
-    assert made.subscribe(13, 13.0)
+    assert made.subscribe(13, 13.0, most=64)
     assert TRIES_MAX == 3
 
 
 def test_a_bare_ack_means_that_the_next_try_counts_but_not_for_ever() -> None:
     made = interests(NEAR[0])
     made.want(MODULE, Caps.CPU, 1.0)
-    ((member, number, _),) = made.subscribe(7, 1.0)
+    ((member, number, _),) = made.subscribe(7, 1.0, most=64)
     node_id = member.contact.node_id
     assert not made.acked(node_id, number + 1)
     assert sum(made.acked(node_id, number) for _ in range(20)) == TRIES_MAX

@@ -1,8 +1,11 @@
 """Answers can be made shorter down to nothing, and end there."""
 
+import pytest
+
 from meshnode.ids import Address, Contact
-from meshnode.net.trimming import is_answer, is_question, shorter
-from meshnode.wire.messages import Ack, Datagram, FindNode, FoundNodes, FoundRecords, PutReply
+from meshnode.net.trimming import answer_bytes, is_answer, is_question, shorter
+from meshnode.wire.codec import Envelope, encode_datagram
+from meshnode.wire.messages import Ack, Datagram, FindNode, FoundNodes, FoundRecords, Ping, PutReply
 from tests.unit.net.mesh import ALICE
 
 CONTACT = Contact(ALICE.public_key, Address("192.0.2.1", 1))
@@ -38,3 +41,11 @@ def test_questions_and_answers() -> None:
     assert not is_answer(question)
     assert is_answer(answer)
     assert not is_question(answer)
+
+
+@pytest.mark.parametrize("sequence", [0, 2**32 - 1])
+def test_a_first_ping_is_padded_to_the_bare_ack_that_answers_it(sequence: int) -> None:
+    ask = Envelope(message=Ping(sequence=sequence), issued=bytes(8))
+    answer = Envelope(message=Ack(sequence=sequence), issued=bytes(8), returned=bytes(8))
+    padded = encode_datagram(ask, pad_to=answer_bytes(ask.message))
+    assert len(encode_datagram(answer)) <= len(padded) <= 41
