@@ -199,7 +199,7 @@ class SwimMachine:
         """See `Machine.next_timer`; None before the first input and after leaving."""
         if not self._started or self._own.left:
             return None
-        return self._time.outside(self._due_at)
+        return self._time.timer(self._due_at)
 
     # ------------------------------------------------------------------ inputs
 

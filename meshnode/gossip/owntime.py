@@ -24,6 +24,7 @@ class OwnTime:
         self._own = -inf
         self._graced = -inf
         """The last timer that was put off for the sake of the socket; none is put off twice."""
+        self._read_at = -inf
 
     def read(self, now: float, due: float) -> tuple[float, bool]:
         """Return own time and whether we were late; `due` is our next timer, in own time.
@@ -31,6 +32,7 @@ class OwnTime:
         A timer that is served more than `late_s` late, by whatever comes first after it, means
         that we slept. A clock that runs backwards is not believed.
         """
+        self._read_at = now
         if self._offset is None:
             self._offset, self._own = 0.0, now
             return now, False
@@ -50,6 +52,13 @@ class OwnTime:
     def inside(self, now: float) -> float:
         """Return own time as of a look at the clock between two events."""
         return max(self._own, now - (self._offset or 0.0))
+
+    def timer(self, own: float) -> float:
+        """Return the same for a timer, which lies after the clock was read last.
+
+        What is due a rounding error later would otherwise be due now, and never be past.
+        """
+        return max(self.outside(own), self._read_at + ROUNDING_S)
 
     def outside(self, own: float) -> float:
         """Return when the clock will show this own time, if we stay awake."""

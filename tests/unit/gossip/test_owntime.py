@@ -1,6 +1,6 @@
 """Own time stands still while we sleep and when the clock jumps, and is the clock's otherwise."""
 
-from math import inf
+from math import inf, nextafter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +61,14 @@ def test_it_never_runs_backwards_and_never_faster_than_the_clock(
         after, _ = time.read(now, own + due_in)
         assert own <= after <= own + max(0.0, step) + 1e-5
         own = after
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1), st.floats(0, 500))
+def test_a_timer_that_is_due_a_rounding_error_later_lies_ahead_all_the_same(
+    began: float, due_in: float, slept: float
+) -> None:
+    time = OwnTime(0.1)
+    time.read(began, inf)
+    now = began + due_in + slept
+    own, _ = time.read(now, began + due_in)
+    assert time.timer(nextafter(own, inf)) > now
