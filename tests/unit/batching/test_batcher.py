@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from meshnode.batching.batcher import (
     Batcher,
+    Drop,
     Expire,
     Offer,
     Refuse,
@@ -50,7 +51,7 @@ def test_a_full_queue_refuses_the_newest() -> None:
     batcher = running(Batcher(SETTINGS))
     for name in "abc":
         batcher.handle(offer(name), now=1.0)
-    assert batcher.handle(offer("d"), now=1.0) == [Refuse(b"d")]
+    assert batcher.handle(offer("d"), now=1.0) == [Refuse(b"d")], "nobody knows when"
     assert len(batcher) == 3
 
 
@@ -294,3 +295,66 @@ def test_every_request_ends_once_and_none_runs_late(
                 ended.append(effect.request_id)
     assert len(ended) == len(set(ended))
     assert len(batcher) <= 4
+
+
+def flooded(batcher: Batcher, now: float, *, count: int, run_by: float) -> list[object]:
+    """Offer many requests of one source at once; return what is not taken."""
+    effects: list[object] = []
+    for n in range(count):
+        made = Offer(RequestId(b"flood-%d" % n), run_by, family="f", flow=("p", "flood"))
+        effects += batcher.handle(made, now)
+    return effects
+
+
+def test_what_cannot_be_done_in_time_any_more_costs_no_run() -> None:
+    batcher, now = taught(0.0, 1.0)
+    batcher.handle(offers("runs")[0], now)
+    hasty = Offer(RequestId(b"hasty"), now + 2.5, family="f")
+    assert batcher.handle(hasty, now) == []
+    batcher.handle(Offer(RequestId(b"patient"), now + 99, family="f"), now)
+    drop, run = batcher.handle(RunFinished(1.8), now + 1.8)  # it took longer than expected
+    assert isinstance(drop, Drop)
+    assert drop.request_id == b"hasty"
+    assert drop.needs_s == pytest.approx(1.0, rel=0.05)
+    assert drop.again_s is not None
+    assert run == Run((b"patient",))
+
+
+def test_a_source_that_floods_does_not_keep_another_from_its_share() -> None:
+    batcher, now = taught(0.0, 1.0)
+    effects = flooded(batcher, now, count=40, run_by=now + 8.5)
+    assert sum(isinstance(e, Refuse) for e in effects) == 32, "as many as can be held"
+    quiet = Offer(RequestId(b"quiet"), now + 8.5, family="f", flow=("p", "quiet"))
+    assert batcher.handle(quiet, now) == [], "its share puts it before most of the flood"
+    done: list[RequestId] = []
+    while b"quiet" not in done:
+        now += 1.0
+        (run,) = (e for e in batcher.handle(RunFinished(1.0), now) if isinstance(e, Run))
+        done += run.request_ids
+    assert len(done) <= 2
+
+
+def test_a_full_queue_takes_a_quiet_source_and_refuses_the_flood() -> None:
+    batcher = running(Batcher(SETTINGS))
+    for name in "abc":
+        assert batcher.handle(Offer(RequestId(name.encode()), 99.0, flow=("p", "x")), 1.0) == []
+    quiet = Offer(RequestId(b"quiet"), 99.0, flow=("p", "y"))
+    assert batcher.handle(quiet, 1.0) == [Refuse(b"c")]
+    assert ran(batcher.handle(RunFinished(), 1.1))[:1] == [b"a"]
+
+
+def test_who_comes_back_when_he_was_told_to_is_taken() -> None:
+    batcher, now = taught(0.0, 1.0)
+    told: list[tuple[float, int]] = []
+    for n in range(20):
+        effects = batcher.handle(Offer(RequestId(b"%d" % n), now + 5.5, family="f"), now)
+        told += [(now + e.again_s, n) for e in effects if isinstance(e, Refuse) and e.again_s]
+    assert len(told) == 15
+    finished, taken = now, 0
+    for at, n in sorted(told):
+        while finished + 1.0 <= at:
+            finished += 1.0
+            batcher.handle(RunFinished(1.0), finished)
+        again = batcher.handle(Offer(RequestId(b"again-%d" % n), at + 5.5, family="f"), at)
+        taken += not any(isinstance(e, Refuse) for e in again)
+    assert taken >= 14
