@@ -53,6 +53,9 @@ def render(error: MeshnodeError, width: int) -> str:
         lines.append(f"  {'because' if index == 0 else '':<8}{fact}")
     for index, line in enumerate(error.try_.splitlines()):
         lines.append(f"  {'try' if index == 0 else '':<8}{line}")
+    if error.retry_after_ms is not None:
+        again = f"again in {error.retry_after_ms / 1000:.3g} s"
+        lines.append(f"  {'' if error.try_ else 'try':<8}{again}")
     return "\n".join(line.rstrip() for line in lines)
 
 

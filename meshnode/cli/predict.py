@@ -11,6 +11,7 @@ from meshnode.client.client import connect
 from meshnode.config.units import parse_duration
 from meshnode.errors import UsageError
 from meshnode.wire.tensor import Buffer, TensorHeader
+from meshnode.wire.urgency import PRIORITIES
 
 if TYPE_CHECKING:
     from meshnode.client.answer import Answer
@@ -35,6 +36,9 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--dtype", default="", help="of a raw input file, with --shape")
     parser.add_argument("--shape", default="", metavar="1,3,96,96", help="of a raw input file")
     parser.add_argument("--source", default="", help="who made the input, for example cam-07")
+    parser.add_argument(
+        "--priority", choices=PRIORITIES, default="", help="its place among what waits (normal)"
+    )
     parser.add_argument("--deadline", metavar="100ms", help="give up after this (default 30s)")
     parser.add_argument("--explain", action="store_true", help="show every candidate's score")
     parser.add_argument(
@@ -64,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             source=args.source,
             deadline=deadline,
             explain=args.explain,
+            priority=args.priority,
         )
     if args.out is not None:
         _write(args.out, answer)

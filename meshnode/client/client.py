@@ -41,12 +41,14 @@ class Client:
         source: str = "",
         deadline: float | None = None,
         explain: bool = False,
+        priority: str = "",
     ) -> "Result":
         """Return the module's outputs as arrays by name.
 
         `inputs` maps tensor names to arrays (or nested lists, which take the declared dtype); a
-        module with one input takes the array alone. `deadline` is in seconds. A wrong dtype or
-        shape is raised before anything is sent.
+        module with one input takes the array alone. `deadline` is in seconds, `priority` is
+        "interactive", "normal" or "batch". A wrong dtype or shape is raised before anything is
+        sent. Of an error that says so, `retry_after_ms` is when to ask again.
         """
         from meshnode.client.results import Result, to_tensors
         from meshnode.modules.schema import check_inputs
@@ -64,7 +66,13 @@ class Client:
             headers, buffers = prepare(self._known(module))
         return Result(
             self.predict_tensors(
-                module, headers, buffers, source=source, deadline=deadline, explain=explain
+                module,
+                headers,
+                buffers,
+                source=source,
+                deadline=deadline,
+                explain=explain,
+                priority=priority,
             )
         )
 
@@ -77,6 +85,7 @@ class Client:
         source: str = "",
         deadline: float | None = None,
         explain: bool = False,
+        priority: str = "",
     ) -> "Answer":
         """Return the answer to tensors given as bytes, as bytes; needs no numpy."""
         from meshnode.client.answer import read_answer
@@ -88,6 +97,7 @@ class Client:
             "source": source,
             "deadline_ms": None if deadline is None else max(1, round(deadline * 1000)),
             "explain": explain,
+            "priority": priority,
         }
         result, body = self._connection.call(
             "predict",

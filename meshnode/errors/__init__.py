@@ -69,6 +69,7 @@ from meshnode.errors.network import SmallPackets as SmallPackets
 from meshnode.errors.network import TooManyInvites as TooManyInvites
 from meshnode.errors.network import UdpBlocked as UdpBlocked
 from meshnode.errors.network import VersionsApart as VersionsApart
+from meshnode.errors.placement import AnsweredBefore as AnsweredBefore
 from meshnode.errors.placement import BlobNotFound as BlobNotFound
 from meshnode.errors.placement import CannotRunHere as CannotRunHere
 from meshnode.errors.placement import ColdHere as ColdHere
@@ -80,6 +81,7 @@ from meshnode.errors.placement import NodeStopping as NodeStopping
 from meshnode.errors.placement import Overloaded as Overloaded
 from meshnode.errors.placement import Overpriced as Overpriced
 from meshnode.errors.placement import PromiseBroken as PromiseBroken
+from meshnode.errors.placement import TooLate as TooLate
 
 
 def _tree(root: type[MeshnodeError]) -> dict[str, type[MeshnodeError]]:

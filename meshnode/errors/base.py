@@ -22,3 +22,5 @@ class MeshnodeError(Exception):
         """The `LoadRecord` of the node that failed, where one rides on the Failure."""
         self.instead: bytes | None = None
         """The tag of the node to try next, where the failing one named it."""
+        self.retry_after_ms: int | None = None
+        """In how many ms there will be a place for the request; None if nobody knows."""

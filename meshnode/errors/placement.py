@@ -73,6 +73,20 @@ class GivenUp(MeshnodeError):
     retry_elsewhere = True
 
 
+class TooLate(Overloaded):
+    """The request waited here until it could not be done in time any more. It was not run."""
+
+    code = "MN-509"
+
+
+class AnsweredBefore(MeshnodeError):
+    """A request with this id was answered here before; it is not run again."""
+
+    code = "MN-512"
+    exit_status = 5
+    http_status = 409
+
+
 class ModuleNotFound(MeshnodeError):
     """No such module is known in the mesh."""
 

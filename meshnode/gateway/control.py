@@ -224,6 +224,7 @@ class ControlDoor:
             source=_text(args, "source"),
             deadline_ms=None if deadline is None else _count(args, "deadline_ms", 1, 3_600_000),
             explain=args.get("explain") is True,
+            priority=_text(args, "priority"),
         )
         tensors = [header_facts(h) for h in outcome.prediction.tensors]
         return {"result": {**answer_facts(outcome), "outputs": tensors}}, outcome.prediction.body

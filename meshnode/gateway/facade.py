@@ -99,6 +99,7 @@ class NodeFacade(Protocol):
         source: str = "",
         deadline_ms: int | None = None,
         explain: bool = False,
+        priority: str = "",
     ) -> Outcome:
         """Run a module on tensors at the best node, or raise MeshnodeError."""
         ...

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -21,8 +22,6 @@ HEAD_BYTES_MAX = 16 * 1024
 """Request line and headers; what Apache and nginx allow by default is 8 KiB."""
 HEADERS_MAX = 64
 QUERY_FIELDS_MAX = 16
-RETRY_AFTER_MS = 500
-"""Said with 503: queues drain in less, and a client that waits longer loses nothing."""
 
 
 class Refused(Exception):
@@ -110,13 +109,16 @@ def json_response(status: int, fields: Mapping[str, Any], **headers: str) -> Res
 
 
 def error_response(error: MeshnodeError, status: int | None = None) -> Response:
-    """Return an error as every door shows it, with Retry-After where waiting helps."""
+    """Return an error as every door shows it, with Retry-After where that is known.
+
+    The header counts whole seconds (RFC 9110 section 10.2.3); the body has milliseconds.
+    """
     status = error.http_status if status is None else status
-    fields = error_fields(error)
-    if status != 503:
-        return json_response(status, {"error": fields})
-    retry = {"retry_after_ms": RETRY_AFTER_MS}
-    return json_response(status, {"error": fields | retry}, Retry_After="1")
+    fields = {"error": error_fields(error)}
+    if error.retry_after_ms is None:
+        return json_response(status, fields)
+    after_s = max(1, ceil(error.retry_after_ms / 1000))
+    return json_response(status, fields, Retry_After=str(after_s))
 
 
 class _Seen:

@@ -89,6 +89,7 @@ class Routes:
             source=_field(head, "source"),
             deadline_ms=deadline_ms,
             explain=_field(head, "explain") in ("1", "true"),
+            priority=_field(head, "priority"),
         )
         return await _answer(outcome, head.headers.get("accept", ""))
 

@@ -31,6 +31,7 @@ def failure_of(error: Exception) -> Failure:
         try_=error.try_[:TEXT_CHARS_MAX],
         load=load if isinstance(load, LoadRecord) else None,
         instead=None if error.instead is None else NodeTag(error.instead),
+        retry_after_ms=error.retry_after_ms,
     )
 
 
@@ -39,4 +40,5 @@ def error_of(failure: Failure) -> MeshnodeError:
     error = errors.from_wire(failure.code, failure.message, failure.because, failure.try_)
     error.load = failure.load
     error.instead = failure.instead
+    error.retry_after_ms = failure.retry_after_ms
     return error

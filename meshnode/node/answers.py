@@ -69,7 +69,7 @@ class Answers:
     async def _answer_member(self, peer: Peer, request: ModuleRequest) -> Reply:
         match request:
             case Predict():
-                return await self._requests.serve(request)
+                return await self._requests.serve(peer.node_id, request)
             case Describe():
                 return await self._library.describe(request)
             case AskHeld():

@@ -250,7 +250,7 @@ class Building:
         self.load = LoadReporter(
             self.meter,
             held=lambda: tuple(i.module for i in self.library.modules),
-            warm=lambda: self.lanes.warm,
+            warm=lambda: self.lanes.ready,
             draining=self.stopping.is_set,
         )
 

@@ -1,17 +1,17 @@
 """Lane: the queue of one warm module, in front of its instance. Pairs with `batching/`."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-import numpy as np
 import trio
 
 from meshnode.batching.batcher import (
     Batcher,
     BatcherEffect,
     BatcherInput,
+    Drop,
     Expire,
     Offer,
     Refuse,
@@ -19,11 +19,14 @@ from meshnode.batching.batcher import (
     RunFinished,
     Withdraw,
 )
+from meshnode.batching.fairness import Shares
+from meshnode.batching.returning import Promises
 from meshnode.batching.settings import BatchingSettings
-from meshnode.errors import DeadlineExceeded, GivenUp, MeshnodeError, ModuleFailed, Overloaded
+from meshnode.errors import GivenUp, MeshnodeError, ModuleFailed, Overloaded
 from meshnode.ids import ContentHash, NodeTag, RequestId, tag_of
 from meshnode.node.driver import Driver
 from meshnode.node.pretence import Pretence
+from meshnode.node.queued import ANYBODY, Answer, Arrays, Asker, Queued, in_ms, late, too_late
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Done, Worker
 from meshnode.placement.idle import Waiting
@@ -32,7 +35,6 @@ from meshnode.runtime.runtime import LoadedModule, RunResult
 from meshnode.wire.messages import Timing
 
 _log = logging.getLogger(__name__)
-Arrays = Mapping[str, np.ndarray]
 TINY_S = 0.00025
 """The event loop waits for a batch that is expected to take less, and for twice as long at most:
 what is on a socket meanwhile waits as if the loop had been busy."""
@@ -41,40 +43,6 @@ ALONE_MIN = 16
 several callers it must not: while it waits, it cannot gather the next batch."""
 STRIKE = 256
 """Batches for which it does not, after a batch that took longer."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """One request in a lane."""
-
-    arrays: Arrays
-    source: str
-    run_by: float
-    queued_at: float
-    movable: bool = False
-    """It may be given to an idle node."""
-    done: trio.Event = field(default_factory=trio.Event)
-    started: bool = False
-    gone: bool = False
-    """Whoever asked has left; read by the worker's thread."""
-    outcome: Arrays | MeshnodeError | None = None
-    timing: Timing = field(default_factory=Timing)
-    batch: int = 0
-
-    def finish(self, outcome: Arrays | MeshnodeError) -> None:
-        """Wake the one who waits, once."""
-        if self.outcome is None:
-            self.outcome = outcome
-            self.done.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a lane gives back for one request."""
-
-    arrays: Arrays
-    timing: Timing
-    batch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +55,8 @@ class LaneParts:
     pretence: Pretence
     note_came: Callable[[], None]
     note_finished: Callable[[], None]
+    shares: Shares = field(default_factory=Shares)
+    promises: Promises = field(default_factory=Promises)
 
 
 class Lane:
@@ -105,7 +75,7 @@ class Lane:
         self._worker = worker
         self._parts = parts
         self._cores = parts.turns.cores if loaded.runs_models else 1
-        self._waiting: dict[RequestId, _Waiter] = {}
+        self._waiting: dict[RequestId, Queued] = {}
         self._running: _Batch | None = None
         """Also while it waits for its turn."""
         self._tickets = count(1)
@@ -116,7 +86,11 @@ class Lane:
         self.used_at = trio.current_time()
         """When the last request left."""
         bytes_max = min(settings.batch_bytes_max, loaded.batch_bytes_max)
-        self._batcher = Batcher(replace(settings, batch_bytes_max=bytes_max))
+        self._batcher = Batcher(
+            replace(settings, batch_bytes_max=bytes_max),
+            shares=parts.shares,
+            promises=parts.promises,
+        )
         self._driver: Driver[BatcherInput, BatcherEffect] = Driver(self._batcher, self._perform)
         parts.meter.opened(module, cores=self._cores, of=parts.turns.cores)
 
@@ -130,19 +104,19 @@ class Lane:
         *,
         run_by: float,
         rows: int = 1,
-        source: str = "",
-        movable: bool = False,
+        asker: Asker = ANYBODY,
     ) -> Answer:
         """Queue a request, checked before, and wait for its answer.
 
-        Raises Overloaded when the queue is full or too long for `run_by`, DeadlineExceeded when
-        that passed before it started, GivenUp when it is `movable` and an idle node asked for it,
-        or what the module did wrong. Cancelled while it waits, it leaves the queue.
+        Raises Overloaded when the queue is full or too long for `run_by`, TooLate when it became
+        so while the request waited, DeadlineExceeded when `run_by` passed before it started,
+        GivenUp when it is movable and an idle node asked for it, or what the module did wrong.
+        Cancelled while it waits, it leaves the queue.
         """
         if self._waiting:
             self._alone = min(self._alone, 0)
         ticket = RequestId(next(self._tickets).to_bytes(16, "big"))
-        waiter = _Waiter(arrays, source, run_by, trio.current_time(), movable)
+        waiter = Queued(arrays, run_by, trio.current_time(), asker)
         self._parts.note_came()
         self._waiting[ticket] = waiter
         self._parts.meter.enqueued(self._module, waiter.queued_at)
@@ -152,16 +126,13 @@ class Lane:
         finally:
             del self._waiting[ticket]
             if not waiter.done.is_set():
-                waiter.gone = True
+                waiter.leave()
                 if not waiter.started:
                     self._driver.handle(Withdraw(ticket))
                     self._parts.meter.withdrawn(self._module, trio.current_time())
             self.used_at = trio.current_time()
             self._parts.note_finished()
-        if isinstance(waiter.outcome, MeshnodeError):
-            raise waiter.outcome
-        assert waiter.outcome is not None, "a waiter is woken only with an outcome"
-        return Answer(waiter.outcome, waiter.timing, waiter.batch)
+        return waiter.answer()
 
     def queue(self, now: float) -> list[Waiting]:
         """Return what waits, in the order in which it would run."""
@@ -172,7 +143,7 @@ class Lane:
                 request=ticket,
                 module=tag_of(module),
                 completes_ms=meter.completes_ms(module, place, now),
-                movable=waiter.movable,
+                movable=waiter.asker.movable,
             )
             for place, (ticket, waiter) in enumerate(waiting)
         ]
@@ -197,15 +168,20 @@ class Lane:
 
     # ------------------------------------------------------------------ what a batch asks of it
 
-    def waiting_for(self, ticket: RequestId, now: float) -> _Waiter | None:
+    def waiting_for(self, ticket: RequestId, now: float) -> Queued | None:
         """Return who waits for a ticket; None if he has left, or his time has run out."""
         waiter = self._waiting.get(ticket)
         if waiter is not None and waiter.run_by <= now:
-            self._leave(ticket, _late())
+            self._leave(ticket, late())
+            return None
+        # It waited here for other modules; what an idle machine gets is run, however slow it was.
+        alone_s = self._batcher.alone_s
+        if waiter is not None and waiter.queued_at < now and waiter.run_by < now + alone_s:
+            self._leave(ticket, too_late(alone_s, self._batcher.again_s(waiter.asker.flow, now)))
             return None
         return waiter
 
-    def begin(self, waiters: Sequence[_Waiter], now: float) -> None:
+    def begin(self, waiters: Sequence[Queued], now: float) -> None:
         """A batch starts."""
         self._parts.meter.started(self._module, len(waiters), now, batch_max=self._batcher.bound)
 
@@ -242,7 +218,7 @@ class Lane:
         else:
             call()
 
-    def end(self, waiters: Sequence[_Waiter], *, took_s: float | None) -> None:
+    def end(self, waiters: Sequence[Queued], *, took_s: float | None) -> None:
         """A batch is over: the next one may run."""
         if waiters:
             self._parts.meter.finished(self._module, len(waiters), trio.current_time())
@@ -253,7 +229,7 @@ class Lane:
 
     # ------------------------------------------------------------------ parts
 
-    def _offer(self, ticket: RequestId, waiter: _Waiter, rows: int) -> Offer:
+    def _offer(self, ticket: RequestId, waiter: Queued, rows: int) -> Offer:
         family = self._loaded.kind(waiter.arrays)
         return Offer(
             ticket,
@@ -261,8 +237,11 @@ class Lane:
             rows=rows,
             size=self._loaded.weight(waiter.arrays, rows),
             # An instance that may remember is not given rows of several sources in one call.
-            kind=family if self._loaded.stateless else (family, waiter.source),
+            kind=family if self._loaded.stateless else (family, waiter.asker.source),
             family=family,
+            flow=waiter.asker.flow,
+            priority=waiter.asker.priority,
+            age_s=waiter.asker.age_s,
         )
 
     def _perform(self, effect: BatcherEffect) -> None:
@@ -274,7 +253,9 @@ class Lane:
             case Refuse():
                 self._refuse(effect)
             case Expire():
-                self._leave(effect.request_id, _late())
+                self._leave(effect.request_id, late())
+            case Drop():
+                self._leave(effect.request_id, too_late(effect.needs_s, effect.again_s))
 
     def _refuse(self, effect: Refuse) -> None:
         if effect.expected_s is None:
@@ -284,6 +265,7 @@ class Lane:
                 "the queue of this module is too long here for the request's deadline",
                 because=[f"it would be done in about {effect.expected_s * 1000:.0f} ms"],
             )
+        error.retry_after_ms = in_ms(effect.again_s)
         self._leave(effect.request_id, error)
 
     def _leave(self, ticket: RequestId, outcome: MeshnodeError) -> None:
@@ -301,7 +283,7 @@ class _Batch:
     def __init__(self, lane: Lane, tickets: tuple[RequestId, ...]) -> None:
         self._lane = lane
         self._tickets = tickets
-        self._waiters: list[_Waiter] = []
+        self._waiters: list[Queued] = []
         self._started = 0.0
 
     def start(self) -> None:
@@ -310,7 +292,7 @@ class _Batch:
         for ticket in self._tickets:
             waiter = self._lane.waiting_for(ticket, self._started)
             if waiter is not None:
-                waiter.started = True
+                waiter.begin()
                 self._waiters.append(waiter)
         if self._waiters:
             self._lane.begin(self._waiters, self._started)
@@ -328,7 +310,9 @@ class _Batch:
 
     def _run(self, loaded: LoadedModule) -> RunResult:
         return loaded.run(
-            [w.arrays for w in self._waiters], [w.source for w in self._waiters], self
+            [w.arrays for w in self._waiters],
+            [w.asker.source for w in self._waiters],
+            self,
         )
 
     def _done(self, result: RunResult | BaseException) -> None:
@@ -344,7 +328,7 @@ class _Batch:
             self._tell(waiter, outcome, result.model_us)
         self._lane.end(self._waiters, took_s=None if result.failed else took_s)
 
-    def _tell(self, waiter: _Waiter, outcome: Arrays | MeshnodeError, model_us: int) -> None:
+    def _tell(self, waiter: Queued, outcome: Arrays | MeshnodeError, model_us: int) -> None:
         waiter.batch = len(self._waiters)
         waiter.timing = Timing(
             queue_us=round((self._started - waiter.queued_at) * 1e6),
@@ -352,10 +336,6 @@ class _Batch:
             model_us=model_us,
         )
         waiter.finish(outcome)
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("the deadline passed while the request waited its turn")
 
 
 def _ignore(_: object) -> None:

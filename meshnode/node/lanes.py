@@ -13,6 +13,8 @@ from math import inf
 
 import trio
 
+from meshnode.batching.fairness import Shares
+from meshnode.batching.returning import Promises
 from meshnode.batching.settings import BatchingSettings
 from meshnode.errors import CannotRunHere, ColdHere, NodeStopping, Overloaded, SelfTestFailed
 from meshnode.ids import ContentHash, NodeTag, short
@@ -20,6 +22,7 @@ from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.library import Library
 from meshnode.node.pretence import REAL, Pretence
+from meshnode.node.queued import in_ms
 from meshnode.node.turns import Turns
 from meshnode.node.unfit import Unfit
 from meshnode.node.worker import LANE, Worker
@@ -30,6 +33,8 @@ from meshnode.placement.settings import PlacementSettings
 from meshnode.runtime.runtime import LoadedModule, Runtime
 
 _log = logging.getLogger(__name__)
+LOAD_GAIN = 0.3
+"""How fast what a load is expected to take follows what loads took."""
 IDLE_CHECK_S_MAX = 10.0
 """How often lanes are looked at, at most; a tenth of the idle time if that is less."""
 
@@ -69,6 +74,8 @@ class Lanes:
             turns=Turns(budget.cores),
             nursery=nursery,
             pretence=pretence,
+            shares=Shares(),
+            promises=Promises(),
             note_came=self._note_came,
             note_finished=self._note_finished,
         )
@@ -84,6 +91,9 @@ class Lanes:
         self._finished = trio.Event()
         self._stopping = False
         self._gate = ColdGate()
+        self._loading: set[ContentHash] = set()
+        self._load_ms = PlacementSettings().load_ms
+        """What a load takes here, as far as it was seen."""
         self.on_work: Callable[[bool], None] = lambda busy: None
         """Called with True when a request comes, with False when nothing waits or runs."""
 
@@ -91,6 +101,11 @@ class Lanes:
     def warm(self) -> tuple[ContentHash, ...]:
         """The modules that are ready to run, least recently used first."""
         return tuple(self._open)
+
+    @property
+    def ready(self) -> tuple[ContentHash, ...]:
+        """The warm ones, and those that are being loaded: that wait is in the load record."""
+        return (*self._open, *self._loading) if self._loading else tuple(self._open)
 
     @property
     def memory_bytes(self) -> int:
@@ -156,10 +171,9 @@ class Lanes:
     def _check_gate(self, cold_refusals: int, now: float) -> None:
         wait_s = self._gate.refusal_s(cold_refusals, now)
         if wait_s is not None:
-            raise ColdHere(
-                "the module is not loaded here, and another one was loaded just now",
-                try_=f"again in {wait_s:.1f} s",
-            )
+            error = ColdHere("the module is not loaded here, and another one was loaded just now")
+            error.retry_after_ms = in_ms(wait_s)
+            raise error
 
     def pin(self, module: ContentHash) -> None:
         """Never close this module's lane to make room."""
@@ -199,6 +213,10 @@ class Lanes:
         manifest = present.info.manifest
         self._make_room(self._foreseen_bytes(manifest), more=1)
         worker = Worker(LANE + short(module))
+        began = trio.current_time()
+        # Compiling keeps every core, so what comes meanwhile waits for it, whatever its module.
+        self._meter.load_began(module, self._load_ms, began)
+        self._loading.add(module)
         try:
             loaded = await worker.run(
                 lambda: self._runtime.load(present.wasm, manifest, present.models)
@@ -208,6 +226,11 @@ class Lanes:
             if isinstance(error, SelfTestFailed):
                 self._unfit.note(module, error, trio.current_time())
             raise
+        finally:
+            self._loading.discard(module)
+            self._meter.load_ended(module, trio.current_time())
+        took_ms = (trio.current_time() - began) * 1000
+        self._load_ms += LOAD_GAIN * (took_ms - self._load_ms)
         return self._opened(module, loaded, worker, present.info.label)
 
     def _opened(

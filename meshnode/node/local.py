@@ -10,6 +10,8 @@ from meshnode.modules.schema import check_inputs
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
+from meshnode.node.queued import Answer, Asker
+from meshnode.node.repeats import Repeats, Run
 from meshnode.placement.price import Price, is_overpriced
 from meshnode.placement.score import UNIT_MS
 from meshnode.placement.settings import PlacementSettings
@@ -27,23 +29,53 @@ class Local:
         self._lanes = lanes
         self._load = load
         self._settings = PlacementSettings()
+        self._repeats = Repeats()
 
-    async def run(self, request: Predict, deadline: float) -> Prediction:
-        """Run a request here, cold start included, or raise what went wrong."""
+    async def run(
+        self,
+        request: Predict,
+        deadline: float,
+        *,
+        peer: NodeId | None = None,
+        keeper: Run | None = None,
+    ) -> Prediction:
+        """Run a request here, cold start included, or raise what went wrong.
+
+        `peer` is who sent it, if not this node; `keeper` takes its answer if whoever asks leaves.
+        """
         info = await self._library.info(request.module)
         rows = check_inputs(info.manifest, request.tensors)  # before it costs a load or a place
         lane, cold_us = await self._lanes.get(
             request.module, cold_refusals=request.terms.cold_refusals
         )
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        outputs = [t.name for t in info.manifest.outputs]
+
+        def pack(answer: Answer) -> Prediction:
+            return self._packed(request, answer, outputs, cold_us)
+
+        if keeper is not None:
+            keeper.pack = pack
+        waited_s = request.budget_ms / 1000 - (deadline - trio.current_time())
         answer = await lane.predict(
             to_arrays(request.tensors, memoryview(body)),
             run_by=deadline,
             rows=rows,
-            source=request.source,
-            movable=not request.terms.moved,
+            asker=Asker(
+                source=request.source,
+                flow=(self._own_id if peer is None else peer, request.source),
+                priority=request.urgency.priority,
+                age_s=request.urgency.age_ms / 1000 + max(0.0, waited_s),
+                movable=not request.terms.moved,
+                keeper=keeper,
+            ),
         )
-        headers, out = from_arrays(answer.arrays, [t.name for t in info.manifest.outputs])
+        return pack(answer)
+
+    def _packed(
+        self, request: Predict, answer: Answer, outputs: list[str], cold_us: int
+    ) -> Prediction:
+        headers, out = from_arrays(answer.arrays, outputs)
         return Prediction(
             request_id=request.request_id,
             served_by=self._own_id,
@@ -70,13 +102,17 @@ class Local:
                 f"{price.alternative_ms:.0f} ms at another node"
             )
 
-    async def serve(self, request: Predict) -> Prediction:
+    async def serve(self, peer: NodeId, request: Predict) -> Prediction:
         """Answer a request that another node placed here: run it or refuse it, never forward."""
         deadline = trio.current_time() + request.budget_ms / 1000
+
+        async def run(keeper: Run) -> Prediction:
+            self._correct(request)
+            return await self.run(request, deadline, peer=peer, keeper=keeper)
+
         try:
             with trio.fail_at(deadline):
-                self._correct(request)
-                answer = await self.run(request, deadline)
+                answer = await self._repeats.once(peer, request, deadline, run)
                 return replace(answer, load=self._load.record())  # who asked learns it first
         except trio.TooSlowError as error:
             raise DeadlineExceeded(f"not done within {request.budget_ms} ms") from error

@@ -34,6 +34,7 @@ from meshnode.node.trust import Trust
 from meshnode.node.trust_log import TrustLog
 from meshnode.placement.board import Scoreboard
 from meshnode.wire.messages import Body, Predict, Prediction, TensorHeader
+from meshnode.wire.urgency import PRIORITIES, USUAL, Urgency
 
 DEADLINE_MS_DEFAULT = 30_000
 ROLES = {"member": Role.WORKER | Role.ADMIT | Role.PUBLISH, "worker": Role.WORKER}
@@ -121,6 +122,7 @@ class Node:
         source: str = "",
         deadline_ms: int | None = None,
         explain: bool = False,
+        priority: str = "",
     ) -> Outcome:
         """Answer a request at the best node. See `Requests.place` for what it raises."""
         started = trio.current_time()
@@ -129,6 +131,7 @@ class Node:
             raise UsageError("a deadline has at least 1 ms")
         if len(source) > SOURCE_CHARS_MAX:
             raise UsageError(f"a source has at most {SOURCE_CHARS_MAX} characters")
+        urgency = USUAL if not priority else Urgency(priority=_priority(priority))
         try:
             with trio.fail_after(budget_ms / 1000):
                 info = await self.describe(ref)
@@ -144,6 +147,7 @@ class Node:
             source=source,
             budget_ms=max(1, budget_ms - round((routed - started) * 1000)),
             hops_left=1,
+            urgency=urgency,
             tensors=headers,
             body=body,
         )
@@ -288,3 +292,10 @@ class Node:
         self.parts.membership.set_load(self.parts.load.record())
         with trio.move_on_after(grace_s):
             await self.parts.lanes.wait_idle()
+
+
+def _priority(name: str) -> int:
+    """Return the number of a priority's name, or raise UsageError."""
+    if name not in PRIORITIES:
+        raise UsageError(f"unknown priority '{name}'", because=[f"one of {', '.join(PRIORITIES)}"])
+    return PRIORITIES.index(name)

@@ -113,9 +113,9 @@ class Requests:
         """Ask after the nodes whose answers are late, until cancelled."""
         await self._overdue.run()
 
-    async def serve(self, request: Predict) -> Prediction:
+    async def serve(self, peer: NodeId, request: Predict) -> Prediction:
         """Answer a request that another node placed here; see `Local.serve`."""
-        return await self._local.serve(request)
+        return await self._local.serve(peer, request)
 
     def answer(self, ping: LoadPing) -> LoadPong:
         """Say that this node lives, and ask after the node that the asker finds silent."""
@@ -258,7 +258,14 @@ class Requests:
         word, and another could do it instead. What it answers after that is dropped.
         """
         left_ms = max(1, int((deadline - trio.current_time()) * 1000))
-        forwarded = replace(request, hops_left=0, budget_ms=min(left_ms, request.budget_ms))
+        budget_ms = min(left_ms, request.budget_ms)
+        age_ms = request.urgency.age_ms + request.budget_ms - budget_ms
+        forwarded = replace(
+            request,
+            hops_left=0,
+            budget_ms=budget_ms,
+            urgency=replace(request.urgency, age_ms=age_ms),
+        )
         expected = self._overdue.expect(sending)
         try:
             with expected.scope:

@@ -8,6 +8,8 @@ everywhere is let through: some node has to load it.
 
 from meshnode.placement.settings import PlacementSettings
 
+OVERRUN_S_MIN = 0.1
+
 
 class ColdGate:
     """When this node may load a further module. Times are `now` in seconds."""
@@ -26,11 +28,13 @@ class ColdGate:
         if refusals >= self._settings.cold_refusals_max:
             return None
         pause_s = self._settings.cold_pause_s
-        if self._loading:
-            return pause_s
-        if self._last_at is None or now >= self._last_at + pause_s:
+        if self._last_at is None:
             return None
-        return self._last_at + pause_s - now
+        left_s = self._last_at + pause_s - now
+        if self._loading:
+            # A load that takes longer than the pause: as long again as half of what it is over.
+            return left_s if left_s > 0 else max(OVERRUN_S_MIN, -left_s / 2)
+        return left_s if left_s > 0 else None
 
     def began(self, now: float) -> None:
         """A load is under way."""

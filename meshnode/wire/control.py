@@ -74,11 +74,13 @@ def parse_header(raw: bytes | bytearray) -> tuple[Fields, int]:
 
 def error_fields(error: MeshnodeError) -> Fields:
     """Return an error as every door shows it: code, message, because, try."""
+    retry = {} if error.retry_after_ms is None else {"retry_after_ms": error.retry_after_ms}
     return {
         "code": error.code,
         "message": error.message,
         "because": list(error.because),
         "try": error.try_,
+        **retry,
     }
 
 
@@ -87,9 +89,12 @@ def error_from(fields: object) -> MeshnodeError:
     if not isinstance(fields, dict):
         raise RemoteProtocolError("an error that is not an object")
     because = fields.get("because")
-    return from_wire(
+    error = from_wire(
         str(fields.get("code", "")),
         str(fields.get("message", "")),
         [str(line) for line in because] if isinstance(because, list) else [],
         str(fields.get("try", "")),
     )
+    retry = fields.get("retry_after_ms")
+    error.retry_after_ms = retry if type(retry) is int and retry >= 0 else None
+    return error

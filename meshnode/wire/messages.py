@@ -40,6 +40,7 @@ from meshnode.wire.tensor import Body as Body
 from meshnode.wire.tensor import Buffer as Buffer
 from meshnode.wire.tensor import TensorHeader as TensorHeader
 from meshnode.wire.terms import NO_TERMS, Terms
+from meshnode.wire.urgency import USUAL, Urgency
 
 NOBODY = NodeTag(bytes(8))
 """Where a tag must stand and there is no node to name."""
@@ -59,6 +60,7 @@ class Predict:
     budget_ms: int
     hops_left: int
     terms: Terms = NO_TERMS
+    urgency: Urgency = USUAL
     tensors: tuple[TensorHeader, ...]
     body: Body = ()
 
@@ -103,6 +105,8 @@ class Failure:
     load: LoadRecord | None = None
     instead: NodeTag | None = None
     """The idle node that asked for this work: send it there."""
+    retry_after_ms: int | None = None
+    """When there will be a place for this request here, as far as that can be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

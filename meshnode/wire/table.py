@@ -34,6 +34,7 @@ from meshnode.wire.schema import (
 )
 from meshnode.wire.tensor import TensorHeader
 from meshnode.wire.terms import REFUSALS_MAX, Terms
+from meshnode.wire.urgency import PRIORITIES, Urgency
 
 HASH_BYTES = 32
 
@@ -83,6 +84,7 @@ TERMS = Record(
     cold_refusals=Uint(REFUSALS_MAX),
     moved=Flag(),
 )
+URGENCY = Record(Urgency, priority=Uint(len(PRIORITIES) - 1), age_ms=U32)
 TIMING = Record(messages.Timing, queue_us=U64, cold_us=U64, run_us=U64, model_us=U64)
 CATALOG_ENTRY = Record(
     messages.CatalogEntry,
@@ -152,6 +154,7 @@ CALLS: dict[int, Call] = {
             budget_ms=U32,
             hops_left=Uint(limits.FORWARD_HOPS_MAX),
             terms=TERMS,
+            urgency=URGENCY,
             tensors=TENSORS,
         ),
         limits.BODY_BYTES_MAX,
@@ -180,6 +183,7 @@ CALLS: dict[int, Call] = {
         try_=Words(limits.TEXT_CHARS_MAX),
         load=OptionalOf(LOAD),
         instead=OptionalOf(TAG),
+        retry_after_ms=OptionalOf(U32),
     ),
     4: _call(messages.Describe, module=ID),
     5: Call(

@@ -23,6 +23,7 @@ from meshnode.wire import messages as m
 from meshnode.wire import reach
 from meshnode.wire.codec import Envelope
 from meshnode.wire.terms import Terms
+from meshnode.wire.urgency import INTERACTIVE, Urgency
 
 ALICE = Contact(PublicKey(bytes([0xA1] * 32)), Address("192.0.2.1", 7001))
 BOB = Contact(PublicKey(bytes([0xB0] * 32)), Address("2001:db8::b0", 7002))
@@ -121,6 +122,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             budget_ms=1500,
             hops_left=1,
             terms=Terms(alternative=425, refusals=1),
+            urgency=Urgency(priority=INTERACTIVE, age_ms=40),
             tensors=(FLAGS, IMAGE),
             body=(b"\x01\x00\x01" + bytes(5) + ONES,),
         ),
@@ -138,7 +140,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             code="MN-502",
             message="the queue of 'digits' is full",
             because=("64 requests wait", "the oldest for 910 ms"),
-            try_="again in 1 s",
+            retry_after_ms=1040,
         ),
         "idle-call": m.IdleCall(load=LOAD, room=8),
         "idle-reply": m.IdleReply(given=2, load=LOAD),
@@ -230,7 +232,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
 def _predict(body_size: int, tensors: str, hops: str = "01") -> str:
     """Return the header of a Predict with this list of tensors."""
     terms = "84" + "1affffffff" + "0000f4"
-    return f"8901{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}{tensors}"
+    return f"8a01{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}820100{tensors}"
 
 
 _TENSOR = "8184" + "6161" + "67666c6f61743332" + "8102"

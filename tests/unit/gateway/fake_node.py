@@ -70,10 +70,12 @@ class FakeNode:
         source: str = "",
         deadline_ms: int | None = None,
         explain: bool = False,
+        priority: str = "",
     ) -> Answered:
         info = await self.describe(ref)
         check_inputs(info.manifest, headers)
-        self.asked.append({"source": source, "deadline_ms": deadline_ms, "explain": explain})
+        asked: dict[str, Any] = {"source": source, "deadline_ms": deadline_ms, "explain": explain}
+        self.asked.append({**asked, "priority": priority} if priority else asked)
         await trio.sleep(self.delay_s)
         if self.failure is not None:
             raise self.failure

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from meshnode.errors import NoCandidate, WrongShape
+from meshnode.errors import NoCandidate, Overloaded, WrongShape
 from meshnode.gateway.http import Refused, Response, error_response, json_response, parse_head
 
 
@@ -75,9 +75,13 @@ def test_errors_carry_their_code_status_and_when_to_come_again() -> None:
     assert shape.status == 400
     error = json.loads(shape.body)["error"]
     assert (error["code"], error["because"], error["try"]) == ("MN-302", ["a"], "b")
-    busy = error_response(NoCandidate("nobody"))
-    assert (busy.status, busy.headers["Retry-After"]) == (503, "1")
-    assert json.loads(busy.body)["error"]["retry_after_ms"] == 500
+    nobody = error_response(NoCandidate("nobody"))
+    assert (nobody.status, "Retry-After" in nobody.headers) == (503, False), "who knows when?"
+    full = Overloaded("full")
+    full.retry_after_ms = 1200
+    busy = error_response(full)
+    assert (busy.status, busy.headers["Retry-After"]) == (503, "2")
+    assert json.loads(busy.body)["error"]["retry_after_ms"] == 1200
 
 
 def test_a_response_cannot_be_split_by_a_header() -> None:

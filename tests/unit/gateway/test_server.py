@@ -133,7 +133,9 @@ async def test_a_bad_predict_is_refused_and_the_connection_stays(
 
 
 async def test_failures_of_the_mesh_and_bugs_have_their_status() -> None:
-    node = FakeNode(failure=NoCandidate("nobody", because=["mac: draining"]))
+    failure = NoCandidate("nobody", because=["mac: draining"])
+    failure.retry_after_ms = 300
+    node = FakeNode(failure=failure)
     async with talking(node) as talk:
         await talk.send("POST", "/predict?module=double", JSON)
         status, headers, body = await talk.read()

@@ -13,8 +13,9 @@ from meshnode.caps import Caps
 from meshnode.errors import DeadlineExceeded, GivenUp, MeshnodeError, Overloaded, Trapped
 from meshnode.ids import ContentHash, NodeId, NodeTag
 from meshnode.modules.manifest import Manifest
-from meshnode.node.lane import Answer, Lane, LaneParts
+from meshnode.node.lane import Lane, LaneParts
 from meshnode.node.pretence import Pretence
+from meshnode.node.queued import Answer, Asker
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Worker
 from meshnode.placement.observe import LoadMeter
@@ -72,7 +73,7 @@ async def ask(
 ) -> None:
     try:
         answer = await lane.predict(
-            rows(value), run_by=trio.current_time() + s, rows=1, source=source
+            rows(value), run_by=trio.current_time() + s, rows=1, asker=Asker(source=source)
         )
         outcomes[value] = (float(answer.arrays["y"][0, 0]), answer.batch)
     except MeshnodeError as error:
@@ -95,7 +96,9 @@ async def test_what_waits_is_given_to_an_idle_node_and_what_runs_is_not(runtime:
     async def ask_movable(value: float, *, movable: bool) -> None:
         try:
             run_by = trio.current_time() + 60
-            outcomes[value] = await lane.predict(rows(value), run_by=run_by, movable=movable)
+            outcomes[value] = await lane.predict(
+                rows(value), run_by=run_by, asker=Asker(movable=movable)
+            )
         except GivenUp as error:
             outcomes[value] = error
 
@@ -166,7 +169,9 @@ async def test_a_source_never_sees_what_another_one_sent(runtime: Runtime) -> No
     async def caller(lane: Lane, source: str, number: int) -> None:
         for turn in range(6):
             value = 100.0 * number + turn + 1
-            answer = await lane.predict(rows(value), run_by=trio.current_time() + 30, source=source)
+            answer = await lane.predict(
+                rows(value), run_by=trio.current_time() + 30, asker=Asker(source=source)
+            )
             seen.setdefault(source, set()).update(answer.arrays["y"].reshape(-1).tolist())
 
     async with (

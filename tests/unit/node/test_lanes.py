@@ -104,6 +104,34 @@ async def test_callers_of_a_cold_module_share_its_load(runtime: Runtime) -> None
     assert len(found) == 1
 
 
+async def test_a_load_is_waiting_for_all_and_its_module_is_as_good_as_warm(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(runtime) as lanes:
+        await lanes.get(A)
+        began, may_end = threading.Event(), threading.Event()
+        load = runtime.load
+
+        def held_up(*args: Any) -> Any:
+            began.set()
+            assert may_end.wait(60)
+            return load(*args)
+
+        monkeypatch.setattr(runtime, "load", held_up)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: lanes.get(B))
+            assert await trio.to_thread.run_sync(began.wait, 60)
+            assert lanes.ready == (A, B)
+            assert lanes._meter.wait_ms(trio.current_time()) > 0
+            with pytest.raises(ColdHere) as closed:
+                await lanes.get(C, cold_refusals=0)
+            assert closed.value.retry_after_ms is not None
+            assert closed.value.retry_after_ms > 0
+            may_end.set()
+        assert lanes.ready == lanes.warm == (A, B)
+        assert lanes._meter.wait_ms(trio.current_time()) == 0.0
+
+
 async def test_a_request_begins_no_second_load_until_it_was_refused_often(
     runtime: Runtime, mock_clock: trio.testing.MockClock
 ) -> None:
