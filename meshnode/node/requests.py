@@ -31,6 +31,7 @@ from meshnode.node.membership import Membership
 from meshnode.node.ordering import Ordering, is_ordered, kept
 from meshnode.node.overdue import Overdue, Sending
 from meshnode.node.view import View
+from meshnode.node.visits import Visit, Visits, kinder
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
 from meshnode.placement.course import Course
@@ -62,6 +63,7 @@ class _Job:
     request: Predict
     manifest: Manifest
     explain: bool
+    visit: Visit
     course: Course = field(default_factory=Course)
     attempts: list[Attempt] = field(default_factory=list)
     last: MeshnodeError | None = None
@@ -70,7 +72,7 @@ class _Job:
 
     def failed(self, node: NodeId, error: MeshnodeError) -> None:
         """A node did not answer it; another may."""
-        self.last = error
+        self.last = kinder(self.last, error)
         self.patient = self.patient or isinstance(error, PromiseBroken)
         self.course.failed(node, error)
 
@@ -107,6 +109,7 @@ class Requests:
         self._ordering = ordering
         self._on_load = on_load
         asking = Asking(pool=pool, membership=membership, on_load=on_load, settings=board.settings)
+        self._visits = Visits()
         self._overdue = Overdue(asking=asking, board=board, suspect=membership.suspect)
 
     async def run(self) -> None:
@@ -129,15 +132,24 @@ class Requests:
         The best node first; if it is lost or refuses, the next best of a fresh look. A failure of
         the module itself is final: it would fail the same way everywhere.
         """
-        job = _Job(request, manifest, explain)
+        job = _Job(request, manifest, explain, self._visits.visit(request.source))
+        in_time: bool | None = None
         try:
             with trio.fail_after(request.budget_ms / 1000):
-                return await self._place(job)
+                placed = await self._place(job)
+                in_time = True
+                return placed
         except trio.TooSlowError as error:
+            in_time = False
             raise DeadlineExceeded(
                 f"no answer within {request.budget_ms} ms",
                 because=[_line(a) for a in job.attempts],
             ) from error
+        except Overloaded:
+            in_time = False
+            raise
+        finally:
+            job.visit.ended(in_time=in_time)
 
     def decide(
         self, module: ContentHash, manifest: Manifest, *, payload: int, source: str
@@ -151,6 +163,8 @@ class Requests:
         deadline = trio.current_effective_deadline()
         while True:
             best, terms, decision = self._next(job)
+            quickest = min(decision.ranked, key=_total_ms) if decision is not None else best
+            job.visit.check(quickest, deadline)
             sending = Sending(
                 node=best.node_id,
                 name=best.candidate.name,
@@ -324,7 +338,13 @@ def _nobody(
     busy = isinstance(last, Overloaded)  # it says when to come again
     if last is not None and (busy or (len(attempts) == 1 and not decision.excluded)):
         return last
-    return no_candidate(decision, attempts)
+    nobody = no_candidate(decision, attempts)
+    nobody.retry_after_ms = None if last is None else last.retry_after_ms
+    return nobody
+
+
+def _total_ms(scored: Scored) -> float:
+    return scored.score.total_ms
 
 
 def _attempt(scored: Scored, started: float, outcome: str) -> Attempt:
