@@ -218,8 +218,7 @@ class Batcher:
         if not foreign or now + total_s <= offer.run_by:
             return total_s
         each_s = own.curve.seconds(own.bound) / own.bound
-        work = {flow: each_s * count for flow, count in self._waiting.flows.items()}
-        ahead_s = self._shares.ahead_s(offer.flow, work)
+        ahead_s = self._shares.ahead_s(offer.flow, self._waiting.flows, each_s)
         return min(total_s, self._left_s(now) + ahead_s + own.curve.seconds(offer.rows))
 
     def _left_s(self, now: float) -> float:
@@ -245,13 +244,11 @@ class Batcher:
         return total_s
 
     def _promised_s(self, flow: Flow, earliest_s: float, rows: int, now: float) -> float | None:
-        """Return when somebody who is refused should come again: what his flow's share frees."""
+        """Return when somebody who is refused should come again: when a place is his."""
         newest = next(reversed(self._sizings.values()), None)
         if newest is None or not newest.curve.sure:
             return None
-        sharing = len(self._waiting.flows.keys() | {flow})
-        each_s = newest.curve.seconds(rows) * sharing
-        return self._promises.again_s(flow, earliest_s, each_s, now)
+        return self._promises.again_s(flow, earliest_s, newest.curve.seconds(rows), now)
 
     def _take(self, request_id: RequestId) -> Offer:
         """Remove a request from the queue."""

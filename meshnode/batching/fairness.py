@@ -142,23 +142,31 @@ class Shares:
             if left[flow] <= 0:
                 del left[flow]
 
-    def ahead_s(self, flow: Flow, backlog_s: Mapping[Flow, float]) -> float:
-        """Return how much of what waits would run before one more request of a flow."""
-        own_s = backlog_s.get(flow, 0.0)
-        own_tag = self._tag_within(flow)
+    def ahead_s(self, flow: Flow, backlog: Mapping[Flow, int], each_s: float) -> float:
+        """Return how much of what waits would run before one more request of a flow.
+
+        So many requests of each flow wait, of `each_s`. Of equals, those that came before.
+        """
+        own_s = backlog.get(flow, 0) * each_s
+        starts = self._tag_within(flow) + own_s
         within_s = own_s
-        others_s: dict[Hashable, float] = {}
-        for other, work_s in backlog_s.items():
+        others: dict[Hashable, int] = {}
+        for other, count in backlog.items():
             if other[0] != flow[0]:
-                others_s[other[0]] = others_s.get(other[0], 0.0) + work_s
+                others[other[0]] = others.get(other[0], 0) + count
             elif other != flow:
-                within_s += min(work_s, max(0.0, own_tag + own_s - self._tag_within(other)))
-        peer_tag = self._peers.tag(flow[0])
+                within_s += _before_s(count, each_s, starts - self._tag_within(other))
+        starts = self._peers.tag(flow[0]) + within_s
         return within_s + sum(
-            min(work_s, max(0.0, peer_tag + within_s - self._peers.tag(peer)))
-            for peer, work_s in others_s.items()
+            _before_s(count, each_s, starts - self._peers.tag(peer))
+            for peer, count in others.items()
         )
 
     def _tag_within(self, flow: Flow) -> float:
         level = self._peers.below(flow[0])
         return 0.0 if level is None else level.tag(flow[1])
+
+
+def _before_s(count: int, each_s: float, behind_s: float) -> float:
+    """Return what goes first of an account with `count` waiting, whose tag is behind by so much."""
+    return min(count * each_s, behind_s + each_s) if behind_s >= 0 else 0.0

@@ -164,7 +164,7 @@ class Requests:
         while True:
             best, terms, decision = self._next(job)
             quickest = min(decision.ranked, key=_total_ms) if decision is not None else best
-            job.visit.check(quickest, deadline)
+            job.visit.check(quickest, deadline, tried=job.course.failures > 0)
             sending = Sending(
                 node=best.node_id,
                 name=best.candidate.name,

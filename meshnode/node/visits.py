@@ -20,9 +20,12 @@ class Visit:
         self._visits = visits
         self.passage = Passage(source)
 
-    def check(self, best: Scored, deadline: float) -> None:
-        """Raise Overloaded if the best candidate cannot answer in time, as far as is known."""
-        self._visits.check(self.passage, best, deadline)
+    def check(self, best: Scored, deadline: float, *, tried: bool) -> None:
+        """Raise Overloaded if the best candidate cannot answer in time, as far as is known.
+
+        `tried`: some server has failed to already.
+        """
+        self._visits.check(self.passage, best, deadline, tried=tried)
 
     def ended(self, *, in_time: bool | None) -> None:
         """It is over, once; None: whoever asked left."""
@@ -40,13 +43,13 @@ class Visits:
         """Return a new one."""
         return Visit(self, source)
 
-    def check(self, passage: Passage, best: Scored, deadline: float) -> None:
+    def check(self, passage: Passage, best: Scored, deadline: float, *, tried: bool) -> None:
         """See `Visit.check`."""
         score, now = best.score, trio.current_time()
         if deadline == inf or score.estimated or score.cold_ms:
             return  # a guess refuses nobody, and how long a cold start takes is one
         total_ms, left_ms = score.total_ms, (deadline - now) * 1000
-        over_ms = self.door.over_ms(passage, total_ms, left_ms)
+        over_ms = self.door.over_ms(passage, total_ms, left_ms, tried=tried)
         if over_ms is None:
             return
         error = Overloaded(

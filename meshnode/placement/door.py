@@ -53,14 +53,19 @@ class Door:
         """The time between two answers through this door; None until two were seen."""
         return self._gap_s
 
-    def over_ms(self, passage: Passage, total_ms: float, left_ms: float) -> float | None:
+    def over_ms(
+        self, passage: Passage, total_ms: float, left_ms: float, *, tried: bool = False
+    ) -> float | None:
         """Return None if a request may go, else by how much the best prediction is too late.
 
-        `total_ms` has to be known from measurements: nothing is refused by a guess.
+        `total_ms` has to be known from measurements: nothing is refused by a guess. A request that
+        a server refused already, which knows its share, hopes no more (`tried`).
         """
         over_ms = total_ms - self._settings.admission_share * left_ms
-        if over_ms <= 0 or passage.hoped:
+        if over_ms <= 0 or (passage.hoped and not tried):
             return None
+        if tried:
+            return over_ms
         window = self._window(passage.source)
         if window.hoped >= int(window.size):
             return over_ms

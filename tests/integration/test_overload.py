@@ -1,6 +1,6 @@
 """Overload on whole nodes: a flood keeps nobody out, refusals are honest, no request runs twice."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -9,9 +9,12 @@ import pytest
 import trio
 
 from meshnode.assets import asset
-from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded
+from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded, PeerUnreachable
+from meshnode.ids import RequestId
 from meshnode.node.node import Node
-from tests.integration.test_mesh import Mesh, ask, mesh_of, packed, publisher_of
+from meshnode.runtime.tensors import from_arrays
+from meshnode.wire.messages import Predict, Prediction, Reply
+from tests.integration.test_mesh import Mesh, ask, mesh_of, packed, publisher_of, until
 
 pytestmark = pytest.mark.integration
 RUN_MS = 60
@@ -89,3 +92,95 @@ async def test_a_source_that_floods_five_times_over_keeps_no_other_out(tmp_path:
         assert quiet.answered >= 0.85 * quiet.asked, "from another door"
         assert beside.answered >= 0.85 * beside.asked, "from the same door"
         assert flood.answered > quiet.answered + beside.answered, "the rest is for the flood"
+
+
+async def test_most_who_come_again_when_they_were_told_to_are_answered(tmp_path: Path) -> None:
+    async with mesh_of(tmp_path) as mesh:
+        for name in ("a", "b"):
+            await mesh.add(name, **SLOW)
+        await mesh.see_each_other()
+        await with_module(tmp_path, mesh)
+        door = mesh.nodes[0]
+        told, again = Told(), Told()
+
+        async def patient(number: int) -> None:
+            """Ask once, and once more when that was said to have a chance."""
+            mine = Told()
+            await send(door, f"cam-{number}", mine, deadline_ms=500)
+            told.answered += mine.answered
+            told.late += mine.late
+            told.refused += mine.refused
+            for error in mine.refused:
+                if error.retry_after_ms is not None:
+                    await trio.sleep(error.retry_after_ms / 1000)
+                    await send(door, f"cam-{number}", again, deadline_ms=500)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(patient, number)
+        print(told.answered, len(told.refused), told.late, again.answered, len(again.refused))
+        waits = [e.retry_after_ms for e in told.refused if e.retry_after_ms is not None]
+        assert len(told.refused) >= 20, "sixty at once are too many"
+        assert len(waits) >= 0.9 * len(told.refused)
+        assert len(set(waits)) > len(waits) / 2, "no constant"
+        assert again.answered >= 0.6 * again.asked
+
+
+async def test_one_request_that_arrives_twice_runs_once(tmp_path: Path) -> None:
+    async with mesh_of(tmp_path) as mesh:
+        await mesh.add("a", **SLOW)
+        await mesh.add("b", **{**SLOW, "simulate.run": "500ms"})
+        await mesh.see_each_other()
+        await with_module(tmp_path, mesh)
+        a, b = mesh.nodes
+        info = await a.describe("digits")
+        runs: list[int] = []
+        lane, _ = await b.parts.lanes.get(info.module)
+        begin = lane.begin
+        lane.begin = lambda waiters, now: (runs.append(len(waiters)), begin(waiters, now))[1]  # type: ignore[method-assign]
+        headers, body = from_arrays({"images": IMAGE}, ["images"])
+        request = Predict(
+            request_id=RequestId(b"twice-twice-twic"),
+            module=info.module,
+            source="cam",
+            budget_ms=30_000,
+            hops_left=0,
+            tensors=headers,
+            body=body,
+        )
+        pool, got = a.parts.requests._pool, list[Reply]()
+
+        async def call() -> None:
+            got.append(await pool.call(b.contact, request, timeout_s=30))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            nursery.start_soon(call)
+            await until(lambda: bool(runs))
+            lost = pool.connection_with(b.contact.node_id)
+            assert lost is not None
+            with trio.move_on_after(0.01):  # a third time, and its asker leaves
+                await call()
+        assert len(got) == 2
+        await call()
+        assert runs == [1]
+        first = got[0]
+        assert isinstance(first, Prediction)
+        assert all(isinstance(g, Prediction) and g.tensors == first.tensors for g in got)
+
+        second = replace(request, request_id=RequestId(b"over a new chann"))
+        got.clear()
+
+        async def once_lost() -> None:
+            with pytest.raises(PeerUnreachable):
+                await pool.call(b.contact, second, timeout_s=30)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(once_lost)
+            await until(lambda: len(runs) == 2)
+            gone = pool.connection_with(b.contact.node_id)
+            assert gone is not None
+            gone.close("cut by the test")
+        got.append(await pool.call(b.contact, second, timeout_s=30))
+        assert runs == [1, 1], "the run went on, and its answer was kept"
+        assert isinstance(got[0], Prediction)

@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import islice
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,11 +64,15 @@ def test_inventing_sources_takes_nothing_from_another_peer() -> None:
 def test_what_runs_before_one_more_is_what_the_order_says() -> None:
     shares, waiting = Shares(), Counter[Flow]()
     join(shares, waiting, A, 50)
-    assert shares.ahead_s(B, {A: 50 * 0.1}) <= 0.1, "A was never served: they are even"
+    assert shares.ahead_s(B, {A: 50}, 0.1) == pytest.approx(0.1), "they are even: A came first"
+    assert shares.ahead_s(A, {A: 40}, 0.1) == pytest.approx(4.0)
+    assert shares.ahead_s(B, {A: 40, B: 3}, 0.1) == pytest.approx(0.3 + 0.4)
+    several = {("p", str(n)): 1 for n in range(5)}
+    assert shares.ahead_s(("p", "new"), several, 0.1) == pytest.approx(0.5), "one of each"
+    join(shares, waiting, B)
     for _ in range(10):
-        serve(shares, waiting, {A: 0.1})
-    assert shares.ahead_s(A, {A: 4.0}) == 4.0
-    assert shares.ahead_s(B, {A: 4.0}) == 0.0
+        serve(shares, waiting, {A: 0.1, B: 0.1})
+    assert shares.ahead_s(B, {A: 40}, 0.1) == 0.0, "A had a turn since"
 
 
 def test_what_is_remembered_of_those_who_left_is_bounded() -> None:
