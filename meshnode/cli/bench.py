@@ -8,6 +8,7 @@ from meshnode.cli.output import print_json
 
 BENCHES = ("runtime", "placement")
 SECONDS = 30.0
+LOADS = (0.5, 0.7)
 SCENARIO_BYTES_MAX = 100_000
 
 
@@ -18,8 +19,9 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
         description="runtime: measure in this process, each figure beside session.run of the same "
         "model: the overhead of each ABI, the stages of a cold start, batching, and throughput. "
         "About a minute. placement: start three nodes that play devices of 50, 100 and 200 ms, and "
-        "send them Poisson load through one door and through three. About three minutes. Both "
-        "judge nothing: a quiet machine gives better figures. "
+        "send them Poisson load through one door and through three, at 50 and 70 % of what they "
+        "can do or at --load; above 1 with deadlines and a source that floods. About three "
+        "minutes. Both judge nothing: a quiet machine gives better figures. "
         "--sim or --scenario: a fleet on a virtual clock with the shipped placement, beside an "
         "oracle that knows everything and the usual policies.",
     )
@@ -38,7 +40,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     )
     fleet.add_argument("--scenario", metavar="FILE.toml", help="one of your own")
     fleet.add_argument("--policy", action="append", default=[], help="may be given several times")
-    fleet.add_argument("--load", type=float, default=0.8, help="share of capacity (0.8)")
+    parser.add_argument("--load", type=float, help="share of capacity; of a fleet 0.8 if not given")
     fleet.add_argument("--seed", type=int, default=1)
     fleet.add_argument("--svg", metavar="FILE", help="draw p99 against load; takes five runs each")
     parser.set_defaults(run=run)
@@ -65,8 +67,6 @@ def _fleet(args: argparse.Namespace) -> int:
     from meshnode.errors import UsageError
     from meshnode.sim.fleet.scenario import BadScenario
 
-    if not 0.01 <= args.load <= 5:
-        raise UsageError("--load is a share of capacity, from 0.01 to 5")
     if args.seconds is not None and not 0.5 <= args.seconds <= 3600:
         raise UsageError("--seconds is from 0.5 to 3600")
     case = None
@@ -83,7 +83,7 @@ def _fleet(args: argparse.Namespace) -> int:
         shape=shape,
         case=case,
         policies=policies,
-        load=args.load,
+        load=_load(args, 0.8),
         seconds=args.seconds,
         seed=args.seed,
         picture=args.svg is not None,
@@ -94,6 +94,16 @@ def _fleet(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"bench": "fleet", **facts})
     return 0
+
+
+def _load(args: argparse.Namespace, default: float) -> float:
+    from meshnode.errors import UsageError
+
+    if args.load is None:
+        return default
+    if not 0.01 <= args.load <= 5:
+        raise UsageError("--load is a share of capacity, from 0.01 to 5")
+    return float(args.load)
 
 
 def _read(path: str) -> str:
@@ -164,11 +174,12 @@ def _placement(args: argparse.Namespace) -> int:
     from meshnode.bench.facts import machine_facts, text
     from meshnode.demo.placement import CAPACITY_PER_S, HEAD, line, placement_rows
 
+    loads = LOADS if args.load is None else (_load(args, 0.0),)
     facts = machine_facts()
     if not args.json:
         print(f"{text(facts)}\n  capacity {CAPACITY_PER_S:g} requests/s\n{HEAD}", flush=True)
     rows = []
-    for row in placement_rows(args.seconds or SECONDS):
+    for row in placement_rows(args.seconds or SECONDS, loads):
         rows.append(row)
         if not args.json:
             print(line(row), flush=True)

@@ -3,6 +3,10 @@
 Open-loop Poisson load (requests come when they come, however long earlier ones take) at a share of
 what the three can do together, through one node's door and through all three at once. Each node
 runs one request at a time. The model is real and small; the service time is simulated.
+
+Beyond what they can do, requests have a deadline and three of four sources are light (a tenth of
+the capacity each), the fourth is the rest. What counts then is how much is answered in time, who
+was told when to come again, and what each source got.
 """
 
 import threading
@@ -26,9 +30,14 @@ from meshnode.errors import MeshnodeError
 MODULE = "digits"
 RUN_MS = {"fast": 50, "middle": 100, "slow": 200}
 CAPACITY_PER_S = sum(1000 / ms for ms in RUN_MS.values())
-IN_FLIGHT_MAX = 64
-"""Requests under way at once; at the loads measured here some ten are."""
+IN_FLIGHT_MAX = 96
+"""Requests under way at once; at the loads that can be held some ten are."""
 DEADLINE_S = 10.0
+OVERLOAD_DEADLINE_S = 1.0
+"""Five runs of the slowest node: enough for a queue, too little for all that comes."""
+LIGHT = {"light-1": 0.1, "light-2": 0.1, "light-3": 0.1}
+"""Shares of the capacity that these sources ask for under overload."""
+FLOOD = "flood"
 WARM_UP_S = 3.0
 """The first seconds teach the nodes what each other's runs take, and are not counted."""
 NEAR = 0.30
@@ -44,6 +53,27 @@ class Case:
     doors: tuple[str, ...]
     seconds: float
 
+    @property
+    def overload(self) -> bool:
+        """Whether more is asked for than can be done."""
+        return self.load > 1
+
+    @property
+    def deadline_s(self) -> float:
+        """Of each request."""
+        return OVERLOAD_DEADLINE_S if self.overload else DEADLINE_S
+
+    def source(self, rng: Random) -> str:
+        """Draw who asks next; nobody in particular unless there is an overload."""
+        if not self.overload:
+            return ""
+        at = rng.random() * self.load
+        for name, share in LIGHT.items():
+            at -= share
+            if at < 0:
+                return name
+        return FLOOD
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -57,6 +87,10 @@ class Outcome:
     refused: int = 0
     """Requests that some server sent elsewhere."""
     failed: list[str] = field(default_factory=list)
+    told: int = 0
+    """Failures that said when to come again."""
+    asked_by: Counter[str] = field(default_factory=Counter)
+    in_time_by: Counter[str] = field(default_factory=Counter)
 
     def facts(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -74,7 +108,31 @@ class Outcome:
             "predicted_within_30_percent": self.near / max(1, count),
             "sent_elsewhere": self.refused / max(1, count),
             "failed": self.failed,
+            **(self._overload_facts() if self.case.overload else {}),
         }
+
+    def _overload_facts(self) -> dict[str, Any]:
+        in_time = sum(self.in_time_by.values())
+        return {
+            "deadline_ms": self.case.deadline_s * 1000,
+            "goodput_per_s": in_time / self.case.seconds,
+            "goodput_of_capacity": in_time / self.case.seconds / CAPACITY_PER_S,
+            "failed_told_when": self.told / max(1, len(self.failed)),
+            "answered_of_source": {
+                name: self.in_time_by[name] / max(1, self.asked_by[name])
+                for name in (*LIGHT, FLOOD)
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One request."""
+
+    door: str
+    due: float
+    source: str
+    deadline_s: float
 
 
 class Trio:
@@ -110,41 +168,44 @@ class Trio:
             began = due = perf_counter()
             while (due := due + rng.expovariate(rate)) < began + WARM_UP_S + case.seconds:
                 pause.wait(max(0.0, due - perf_counter()))
-                door = rng.choice(case.doors)
+                ask = _Ask(rng.choice(case.doors), due, case.source(rng), case.deadline_s)
                 counted = due > began + WARM_UP_S
-                pool.submit(
-                    self._ask, door, due, outcome if counted else None, lock, local, clients
-                )
+                pool.submit(self._ask, ask, outcome if counted else None, lock, local, clients)
         for client in clients:
             client.close()
         return outcome
 
     def _ask(
         self,
-        door: str,
-        due: float,
+        ask: "_Ask",
         outcome: Outcome | None,
         lock: threading.Lock,
         local: threading.local,
         clients: list[Client],
     ) -> None:
         held = local.__dict__.setdefault("clients", {})
-        if door not in held:
-            held[door] = self._play.client(self._nodes[door])
+        if ask.door not in held:
+            held[ask.door] = self._play.client(self._nodes[ask.door])
             with lock:
-                clients.append(held[door])
+                clients.append(held[ask.door])
         try:
-            result = held[door].predict(MODULE, self._image, deadline=DEADLINE_S)
+            result = held[ask.door].predict(
+                MODULE, self._image, source=ask.source, deadline=ask.deadline_s
+            )
         except MeshnodeError as error:
             if outcome is not None:
                 with lock:
+                    outcome.asked_by[ask.source] += 1
                     outcome.failed.append(str(error))
+                    outcome.told += error.retry_after_ms is not None
             return
-        took_ms = (perf_counter() - due) * 1000
+        took_ms = (perf_counter() - ask.due) * 1000
         if outcome is None:
             return
         last = result.attempts[-1]
         with lock:
+            outcome.asked_by[ask.source] += 1
+            outcome.in_time_by[ask.source] += took_ms <= ask.deadline_s * 1000
             outcome.took_ms.append(took_ms)
             outcome.by_node[result.node.name] += 1
             outcome.refused += len(result.attempts) > 1
@@ -169,13 +230,11 @@ class Trio:
             return len(alive) == len(RUN_MS) - 1
 
 
-def cases(seconds: float) -> Sequence[Case]:
+def cases(seconds: float, loads: Sequence[float] = (0.5, 0.7)) -> Sequence[Case]:
     """Return what is measured, each for so long."""
     one, three = ("fast",), tuple(RUN_MS)
     return [
-        Case(load=load, doors=doors, seconds=seconds)
-        for load in (0.5, 0.7)
-        for doors in (one, three)
+        Case(load=load, doors=doors, seconds=seconds) for load in loads for doors in (one, three)
     ]
 
 
@@ -189,18 +248,33 @@ HEAD = (
 def line(facts: dict[str, Any]) -> str:
     """Return a case as a row of the table."""
     share = " / ".join(f"{100 * part:.0f} %" for part in facts["share"].values())
-    failed = f"   {len(facts['failed'])} FAILED" if facts["failed"] else ""
+    overload = "goodput_per_s" in facts
+    failed = f"   {len(facts['failed'])} FAILED" if facts["failed"] and not overload else ""
     return (
         f"  {100 * facts['load']:>3.0f} % {len(facts['doors']):>5} {facts['requests']:>5}"
         f" {facts['p50_ms']:>7.0f} {facts['p90_ms']:>7.0f} {facts['p99_ms']:>7.0f}      {share:<24}"
         f" {100 * facts['predicted_within_30_percent']:>8.0f} %"
         f" {100 * facts['sent_elsewhere']:>12.0f} %{failed}"
+        + (overload_lines(facts) if overload else "")
     )
 
 
-def placement_rows(seconds: float) -> Iterator[dict[str, Any]]:
+def overload_lines(facts: dict[str, Any]) -> str:
+    """Return what an overload came to."""
+    sources = ", ".join(
+        f"{name} {100 * share:.0f} %" for name, share in facts["answered_of_source"].items()
+    )
+    return (
+        f"\n        within {facts['deadline_ms']:.0f} ms: {facts['goodput_per_s']:.1f}/s, "
+        f"{100 * facts['goodput_of_capacity']:.0f} % of capacity; {len(facts['failed'])} refused, "
+        f"{100 * facts['failed_told_when']:.0f} % of them told when to come again"
+        f"\n        answered in time of what each source asked: {sources}"
+    )
+
+
+def placement_rows(seconds: float, loads: Sequence[float] = (0.5, 0.7)) -> Iterator[dict[str, Any]]:
     """Start the nodes, and yield each case as it is measured."""
     with Playground() as play:
         nodes = Trio(play)
-        for seed, case in enumerate(cases(seconds), 1):
+        for seed, case in enumerate(cases(seconds, loads), 1):
             yield nodes.measure(case, seed).facts()
