@@ -124,6 +124,13 @@ class Batcher:
         """Return in how many seconds somebody who is refused after all finds a place."""
         return self._promised_s(flow, self._total_s(now), 1, now)
 
+    def foresee(self, offer: Offer, now: float) -> Refuse | None:
+        """Return the refusal that a request would get if it came now; it is not taken."""
+        full = len(self._waiting) >= self._settings.queue_max
+        if full and self._waiting.crowder(offer.flow) is None:
+            return Refuse(offer.request_id, again_s=self.again_s(offer.flow, now))
+        return self._late_refusal(offer, now)
+
     def handle(self, event: BatcherInput, now: float) -> Sequence[BatcherEffect]:
         """See `Machine.handle`. An id that waits already is refused (ValueError: a bug)."""
         match event:
@@ -176,19 +183,26 @@ class Batcher:
             effects.append(Refuse(gone.request_id, again_s=again_s))
             if crowder is None:
                 return effects
-        if self._running is not None and self._may_be_late(offer, now):
-            # An idle lane runs what comes: refusing there, nobody would ever learn better.
-            expected_s = self._expected_s(offer, now)
-            if now < offer.run_by < now + expected_s:
-                over_s = expected_s - (offer.run_by - now)
-                again_s = self._promised_s(offer.flow, over_s, offer.rows, now)
-                return [*effects, Refuse(offer.request_id, expected_s, again_s)]
+        refusal = self._late_refusal(offer, now)
+        if refusal is not None:
+            return [*effects, refusal]
         self._waiting.add(offer, now)
         self._rows[offer.kind] = self._rows.get(offer.kind, 0) + offer.rows
         self._families[offer.kind] = offer.family
         self._rows_here += offer.rows
         self._expiry = min(self._expiry, offer.run_by)
         return [*effects, *self.tick(now)]
+
+    def _late_refusal(self, offer: Offer, now: float) -> Refuse | None:
+        """Return the refusal of a request that would be late, as far as is known."""
+        if self._running is None or not self._may_be_late(offer, now):
+            return None  # an idle lane runs what comes: else nobody would ever learn better
+        expected_s = self._expected_s(offer, now)
+        if not now < offer.run_by < now + expected_s:
+            return None
+        over_s = expected_s - (offer.run_by - now)
+        again_s = self._promised_s(offer.flow, over_s, offer.rows, now)
+        return Refuse(offer.request_id, expected_s, again_s)
 
     def _runs_at_once(self, offer: Offer, now: float) -> bool:
         """Run what comes to an idle lane, unless it is too late or a window is set."""

@@ -17,10 +17,10 @@ from meshnode.wire.messages import (
     Hold,
     Holding,
     IdleCall,
+    Intent,
     Join,
     ListModules,
     LoadPing,
-    ModuleRequest,
     Predict,
     Reconcile,
     Reconciled,
@@ -64,12 +64,27 @@ class Answers:
             raise NotAMember("only a member may ask this")
         if isinstance(request, ReachRequest):
             return await self._reach(peer, request)
-        return await self._answer_member(peer, request)
+        if isinstance(request, Predict | Intent | IdleCall | LoadPing):
+            return await self._answer_about_work(peer, request)
+        return await self._answer_about_modules(request)
 
-    async def _answer_member(self, peer: Peer, request: ModuleRequest) -> Reply:
+    async def _answer_about_work(
+        self, peer: Peer, request: Predict | Intent | IdleCall | LoadPing
+    ) -> Reply:
         match request:
             case Predict():
                 return await self._requests.serve(peer.node_id, request)
+            case Intent():
+                return await self._requests.consider(peer.node_id, request)
+            case IdleCall():
+                return self._idling.answer(peer.node_id, request)
+            case LoadPing():
+                return self._requests.answer(request)
+
+    async def _answer_about_modules(
+        self, request: Describe | AskHeld | GetPieceHashes | GetPiece | Hold | ListModules
+    ) -> Reply:
+        match request:
             case Describe():
                 return await self._library.describe(request)
             case AskHeld():
@@ -82,7 +97,3 @@ class Answers:
                 return await self._hold(request)
             case ListModules():
                 return self._library.catalog()
-            case IdleCall():
-                return self._idling.answer(peer.node_id, request)
-            case LoadPing():
-                return self._requests.answer(request)

@@ -134,6 +134,14 @@ class Lane:
             self._parts.note_finished()
         return waiter.answer()
 
+    def consider(self, arrays: Arrays, *, run_by: float, rows: int, asker: Asker) -> None:
+        """Raise Overloaded if a request would be refused if it came now. Only shapes are read."""
+        now = trio.current_time()
+        waiter = Queued(arrays, run_by, now, asker)
+        refusal = self._batcher.foresee(self._offer(RequestId(b""), waiter, rows), now)
+        if refusal is not None:
+            raise _refused(refusal)
+
     def queue(self, now: float) -> list[Waiting]:
         """Return what waits, in the order in which it would run."""
         meter, module = self._parts.meter, self._module
@@ -251,22 +259,11 @@ class Lane:
                 self._running = batch
                 self._parts.turns.ask(self._cores, batch.start)
             case Refuse():
-                self._refuse(effect)
+                self._leave(effect.request_id, _refused(effect))
             case Expire():
                 self._leave(effect.request_id, late())
             case Drop():
                 self._leave(effect.request_id, too_late(effect.needs_s, effect.again_s))
-
-    def _refuse(self, effect: Refuse) -> None:
-        if effect.expected_s is None:
-            error = Overloaded("the queue of this module is full here")
-        else:
-            error = Overloaded(
-                "the queue of this module is too long here for the request's deadline",
-                because=[f"it would be done in about {effect.expected_s * 1000:.0f} ms"],
-            )
-        error.retry_after_ms = in_ms(effect.again_s)
-        self._leave(effect.request_id, error)
 
     def _leave(self, ticket: RequestId, outcome: MeshnodeError) -> None:
         """A request leaves the queue without having started."""
@@ -336,6 +333,18 @@ class _Batch:
             model_us=model_us,
         )
         waiter.finish(outcome)
+
+
+def _refused(effect: Refuse) -> Overloaded:
+    if effect.expected_s is None:
+        error = Overloaded("the queue of this module is full here")
+    else:
+        error = Overloaded(
+            "the queue of this module is too long here for the request's deadline",
+            because=[f"it would be done in about {effect.expected_s * 1000:.0f} ms"],
+        )
+    error.retry_after_ms = in_ms(effect.again_s)
+    return error
 
 
 def _ignore(_: object) -> None:

@@ -168,6 +168,17 @@ class Lanes:
         self._open.move_to_end(module)
         return lane, 0 if cold_from is None else round((trio.current_time() - cold_from) * 1e6)
 
+    def consider(self, module: ContentHash, cold_refusals: int) -> Lane | None:
+        """Return the module's lane if it is warm; raise what `get` would if a load had to begin."""
+        if self._stopping:
+            raise NodeStopping("this node is stopping")
+        lane = self._open.get(module)
+        if lane is None and module not in self._opening:
+            now = trio.current_time()
+            self._unfit.check(module, now)
+            self._check_gate(cold_refusals, now)
+        return lane
+
     def _check_gate(self, cold_refusals: int, now: float) -> None:
         wait_s = self._gate.refusal_s(cold_refusals, now)
         if wait_s is not None:

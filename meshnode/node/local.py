@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import trio
 
 from meshnode.errors import DeadlineExceeded, MeshnodeError, Overpriced
@@ -16,7 +17,7 @@ from meshnode.placement.price import Price, is_overpriced
 from meshnode.placement.score import UNIT_MS
 from meshnode.placement.settings import PlacementSettings
 from meshnode.runtime.tensors import from_arrays, to_arrays
-from meshnode.wire.messages import Predict, Prediction
+from meshnode.wire.messages import Granted, Intent, Predict, Prediction
 from meshnode.wire.terms import NO_ALTERNATIVE
 
 
@@ -86,7 +87,26 @@ class Local:
             body=out,
         )
 
-    def _correct(self, request: Predict) -> None:
+    async def consider(self, peer: NodeId, intent: Intent) -> Granted:
+        """Say whether a request would be taken, before its payload is moved; see `serve`."""
+        try:
+            info = await self._library.info(intent.module)
+            rows = check_inputs(info.manifest, intent.tensors)
+            self._correct(intent)
+            lane = self._lanes.consider(intent.module, intent.terms.cold_refusals)
+            if lane is not None:
+                lane.consider(
+                    {t.name: np.broadcast_to(np.uint8(0), t.shape) for t in intent.tensors},
+                    run_by=trio.current_time() + intent.budget_ms / 1000,
+                    rows=rows,
+                    asker=Asker(source=intent.source, flow=(peer, intent.source)),
+                )
+        except MeshnodeError as error:
+            error.load = self._load.record()
+            raise
+        return Granted(load=self._load.record())
+
+    def _correct(self, request: Predict | Intent) -> None:
         """Raise Overpriced if the sender does clearly better with its second best.
 
         A module that never ran here has no price: somebody has to be the first to measure it.

@@ -26,6 +26,7 @@ from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.asking import Asking
+from meshnode.node.intents import Intents
 from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.ordering import Ordering, is_ordered, kept
@@ -36,7 +37,15 @@ from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
 from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
-from meshnode.wire.messages import LoadPing, LoadPong, LoadRecord, Predict, Prediction
+from meshnode.wire.messages import (
+    Granted,
+    Intent,
+    LoadPing,
+    LoadPong,
+    LoadRecord,
+    Predict,
+    Prediction,
+)
 from meshnode.wire.terms import Terms
 
 _log = logging.getLogger(__name__)
@@ -110,6 +119,7 @@ class Requests:
         self._on_load = on_load
         asking = Asking(pool=pool, membership=membership, on_load=on_load, settings=board.settings)
         self._visits = Visits()
+        self._intents = Intents(pool, lambda node: view.rates.rate_of(node), on_load)
         self._overdue = Overdue(asking=asking, board=board, suspect=membership.suspect)
 
     async def run(self) -> None:
@@ -119,6 +129,10 @@ class Requests:
     async def serve(self, peer: NodeId, request: Predict) -> Prediction:
         """Answer a request that another node placed here; see `Local.serve`."""
         return await self._local.serve(peer, request)
+
+    async def consider(self, peer: NodeId, intent: Intent) -> Granted:
+        """Say whether a request would be taken; see `Local.consider`."""
+        return await self._local.consider(peer, intent)
 
     def answer(self, ping: LoadPing) -> LoadPong:
         """Say that this node lives, and ask after the node that the asker finds silent."""
@@ -260,7 +274,8 @@ class Requests:
         """Learn what the path carries: what neither round trip nor queue nor run accounts for."""
         carried = sum(t.size for t in (*request.tensors, *answer.tensors))
         there_ms = (answer.timing.queue_us + answer.timing.run_us) / 1000
-        moved_ms = observed_ms - there_ms - scored.score.network_ms
+        trips = 2 if self._intents.pays(scored, request) else 1
+        moved_ms = observed_ms - there_ms - trips * scored.score.network_ms
         self._view.rates.learn(scored.node_id, carried, moved_ms)
 
     async def _run_there(
@@ -280,11 +295,18 @@ class Requests:
             budget_ms=budget_ms,
             urgency=replace(request.urgency, age_ms=age_ms),
         )
+        asks = self._intents.pays(scored, request)
+        if asks:  # the question takes a round trip of its own, which nobody promised
+            score = scored.score._replace(network_ms=2 * scored.score.network_ms)
+            sending = replace(sending, score=score)
         expected = self._overdue.expect(sending)
         try:
             with expected.scope:
+                timeout_s = left_ms / 1000 + LATE_S
+                if asks:
+                    forwarded = await self._intents.ask(scored, forwarded, timeout_s=timeout_s)
                 reply = await self._pool.call(
-                    scored.candidate.contact, forwarded, timeout_s=left_ms / 1000 + LATE_S
+                    scored.candidate.contact, forwarded, timeout_s=timeout_s
                 )
         finally:
             self._overdue.settle(expected)

@@ -16,6 +16,8 @@ from meshnode.wire.dht_messages import PutRecord as PutRecord
 from meshnode.wire.dht_messages import PutReply as PutReply
 from meshnode.wire.idle import IdleCall as IdleCall
 from meshnode.wire.idle import IdleReply as IdleReply
+from meshnode.wire.intent import Granted as Granted
+from meshnode.wire.intent import Intent as Intent
 from meshnode.wire.membership import Accusation as Accusation
 from meshnode.wire.membership import Ack as Ack
 from meshnode.wire.membership import Digest as Digest
@@ -267,6 +269,7 @@ ModuleRequest: TypeAlias = (
     | ListModules
     | IdleCall
     | LoadPing
+    | Intent
 )
 ModuleReply: TypeAlias = (
     Prediction
@@ -279,6 +282,7 @@ ModuleReply: TypeAlias = (
     | Catalog
     | IdleReply
     | LoadPong
+    | Granted
 )
 Request: TypeAlias = ModuleRequest | Join | Reconcile | ReachRequest
 Reply: TypeAlias = ModuleReply | Admission | Reconciled | ReachReply

@@ -53,7 +53,7 @@ def _check_tensor(head: TensorHeader) -> None:
         raise Misfit(f"has the impossible shape {list(head.shape)}")
 
 
-def _check_names(message: messages.Predict | messages.Prediction) -> None:
+def _check_names(message: messages.Predict | messages.Prediction | messages.Intent) -> None:
     """Refuse two tensors of one name."""
     if len({head.name for head in message.tensors}) != len(message.tensors):
         raise Misfit("has two tensors of one name")
@@ -228,6 +228,20 @@ CALLS: dict[int, Call] = {
     27: _call(messages.IdleReply, given=U16, load=LOAD),
     28: _call(messages.LoadPing, silent=OptionalOf(TAG)),
     29: _call(messages.LoadPong, load=LOAD),
+    30: Call(
+        Record(
+            messages.Intent,
+            _check_names,
+            request_id=exactly(16),
+            module=ID,
+            source=Words(limits.NAME_CHARS_MAX),
+            budget_ms=U32,
+            terms=TERMS,
+            urgency=URGENCY,
+            tensors=TENSORS,
+        )
+    ),
+    31: _call(messages.Granted, load=LOAD),
     **{n: Call(record, BODY_BYTES_MAX.get(n, 0)) for n, record in REACH.items()},
 }
 

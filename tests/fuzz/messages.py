@@ -113,6 +113,9 @@ def _with_body(message):
             heads = {head.name: head for head in message.tensors}
             tensors = tuple(heads.values())
             return replace(message, tensors=tensors, body=_body(body_bytes(tensors)))
+        case messages.Intent():
+            heads = {head.name: head for head in message.tensors}
+            return replace(message, tensors=tuple(heads.values()))
         case messages.PieceHashes():
             size = message.size % (9 * limits.PIECE_BYTES)
             pieces = -(-size // limits.PIECE_BYTES)

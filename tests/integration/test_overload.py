@@ -13,7 +13,7 @@ from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded, PeerUnr
 from meshnode.ids import RequestId
 from meshnode.node.node import Node
 from meshnode.runtime.tensors import from_arrays
-from meshnode.wire.messages import Predict, Prediction, Reply
+from meshnode.wire.messages import Intent, Predict, Prediction, Reply
 from tests.integration.test_mesh import Mesh, ask, mesh_of, packed, publisher_of, until
 
 pytestmark = pytest.mark.integration
@@ -184,3 +184,39 @@ async def test_one_request_that_arrives_twice_runs_once(tmp_path: Path) -> None:
         got.append(await pool.call(b.contact, second, timeout_s=30))
         assert runs == [1, 1], "the run went on, and its answer was kept"
         assert isinstance(got[0], Prediction)
+
+
+async def test_over_a_slow_path_a_refusal_costs_no_payload(tmp_path: Path) -> None:
+    async with mesh_of(tmp_path) as mesh:
+        await mesh.add("a", **{**SLOW, "simulate.run": "800ms"})
+        await mesh.add("b", **{**SLOW, "simulate.run": "100ms"})
+        await mesh.see_each_other()
+        await with_module(tmp_path, mesh)
+        a, b = mesh.nodes
+        there = b.contact.node_id
+        a.parts.requests._view.rates.learn(there, 10**6, 10**6)  # its 256 bytes take 256 ms
+        asked: list[Intent] = []
+        came: list[Predict] = []
+        requests = b.parts.requests
+        consider, serve = requests.consider, requests.serve
+        requests.consider = lambda peer, intent: (asked.append(intent), consider(peer, intent))[1]  # type: ignore[method-assign]
+        requests.serve = lambda peer, request: (came.append(request), serve(peer, request))[1]  # type: ignore[method-assign]
+        outcome = await ask(a, "digits", {"images": IMAGE})
+        assert outcome.prediction.served_by == there
+        assert [i.request_id for i in asked] == [p.request_id for p in came]
+        assert len(came) == 1
+
+        asked.clear()
+        came.clear()
+        info = await a.describe("digits")
+        lane, _ = await b.parts.lanes.get(info.module)
+        a.parts.requests._view.rates.learn(there, 10**6, 10**6)
+        async with trio.open_nursery() as nursery:
+            run_by = trio.current_time() + 60
+            for _ in range(12):  # 1.2 s of work that nobody has told a of
+                nursery.start_soon(lambda: lane.predict({"images": IMAGE}, run_by=run_by))
+            await until(lambda: len(lane.queue(trio.current_time())) == 11)
+            outcome = await ask(a, "digits", {"images": IMAGE})
+        assert outcome.prediction.served_by == a.contact.node_id
+        assert len(asked) <= 1
+        assert not came, "the payload stayed where it was"

@@ -358,3 +358,22 @@ def test_who_comes_back_when_he_was_told_to_is_taken() -> None:
         again = batcher.handle(Offer(RequestId(b"again-%d" % n), at + 5.5, family="f"), at)
         taken += not any(isinstance(e, Refuse) for e in again)
     assert taken >= 14
+
+
+def test_what_is_foreseen_is_what_happens_and_takes_nothing() -> None:
+    batcher, now = taught(0.0, 1.0)
+    late = Offer(RequestId(b"late"), now + 2.5, family="f")
+    assert batcher.foresee(late, now) is None, "an idle lane runs what comes"
+    batcher.handle(offers("runs")[0], now)
+    batcher.handle(offers("waits")[0], now)
+    foreseen = batcher.foresee(late, now)
+    assert isinstance(foreseen, Refuse)
+    assert len(batcher) == 1
+    (refusal,) = batcher.handle(late, now)
+    assert isinstance(refusal, Refuse)
+    assert refusal.expected_s == foreseen.expected_s
+    assert batcher.foresee(Offer(RequestId(b"fine"), now + 9, family="f"), now) is None
+    full = running(Batcher(SETTINGS))
+    for name in "abc":
+        full.handle(offer(name), now=1.0)
+    assert isinstance(full.foresee(offer("d"), now=1.0), Refuse)
