@@ -81,6 +81,11 @@ class Calls(Generic[OwnerT]):
         heapq.heappush(self._due, (call.steps[-1][0], self._send(call, now)))
         return Send(contact, call.question)
 
+    def owner_of(self, rpc: int) -> OwnerT | None:
+        """Return for whom a question was asked, None if it is answered or never was asked."""
+        call = self._calls.get(rpc)
+        return call.owner if call is not None else None
+
     def take_answer(self, received: Received, rpc: int, now: float) -> Call[OwnerT] | None:
         """Return and end the call that this answers, or None if nobody asked that."""
         call = self._calls.get(rpc)

@@ -1,13 +1,13 @@
 """What this node asks others for: each RPC under way belongs to one of these errands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshnode.dht.calls import Question
 from meshnode.dht.findings import Findings
 from meshnode.dht.lookup import Lookup
 from meshnode.dht.paths import Paths
-from meshnode.ids import Contact
-from meshnode.wire.messages import FindNode, GetRecords
+from meshnode.ids import Contact, NodeId
+from meshnode.wire.messages import FindNode, GetRecords, PutRecord
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -19,12 +19,10 @@ class Search:
     """Who asked; None when it is our own upkeep."""
     findings: Findings | None = None
     """Where records go, if records are looked for; else only nodes are."""
-    record: bytes = b""
-    """The signed record to be stored at the nodes found, if this leads to a publication."""
-    cas: int | None = None
-    """The sequence number that the record shall replace, None if any."""
     rpcs_before: int = 0
     """Contacts asked by the plain lookup that this search looks a second time for."""
+    publication: "Publication | None" = None
+    """What shall be stored at the nodes found, those left out that keep it already."""
     joins: bool = False
     """It looks for ourselves: afterwards the rest of the keyspace is looked at."""
     over: bool = False
@@ -53,8 +51,20 @@ class Publication:
     """A record on its way to the nodes that shall keep it."""
 
     ticket: int
-    waiting: int
+    key: bytes
+    question: PutRecord
+    enough: int | None
+    """How many must keep it before that is reported; None: all that are asked must have answered,
+    for somebody may hold a newer one. Where it is reported early the rest goes on."""
+    asked: set[NodeId] = field(default_factory=set)
+    strangers: set[NodeId] = field(default_factory=set)
+    """Of those asked, whom we have not heard lately: they refuse until they have seen our address
+    proved, and their refusal brings what proves it."""
+    looks_on: bool = False
+    """There may be keepers whom we do not know: they are looked for once this is reported."""
+    waiting: int = 0
     """Nodes that have neither answered nor failed."""
+    reported: bool = False
     stored: int = 0
     conflicts: int = 0
     """Nodes that refused it for what they hold: a newer one, or not the one to be replaced."""

@@ -15,11 +15,13 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
    0.5 s are not waited for. After a miss or a contradiction it is looked again along 4 paths that
    share no node (`inquiries.py`); two records that contradict each other are kept as proof.
 5. Publish looks the key up along 4 disjoint paths, stores the record at the k nearest of each that
-   answered, and keeps it here (`publications.py`).
+   answered, and keeps it here. Where the table holds the whole mesh (`horizon.py`) nothing is
+   looked up first (`publications.py`).
 6. Join looks ourselves up starting from the given contacts, who are greeted first: by rule 1 a
    question from an unproved address makes us known to nobody. Then it asks one contact at each
    farther distance for others. While fewer than k contacts are known it is repeated at growing
-   intervals: in a small mesh everybody must know everybody. Contacts given or lost are remembered
+   intervals, and a mesh of a few dozen is looked at from its far end too: there everybody must
+   know everybody. Contacts given or lost are remembered
    and tried again.
 7. On timers: the least recently seen contact is checked, one of the k nearest is asked who is near
    us, lonely buckets are refreshed, expired records forgotten. In all upkeep a contact not heard of
@@ -43,6 +45,7 @@ from meshnode.dht.commands import Publish as Publish
 from meshnode.dht.commands import PublishFinished as PublishFinished
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Probe, Publication, Search
+from meshnode.dht.horizon import Horizon
 from meshnode.dht.inquiries import Inquiries
 from meshnode.dht.probes import Probes
 from meshnode.dht.proofs import Equivocation as Equivocation
@@ -113,6 +116,7 @@ class DhtMachine:
         self._calls: Calls[Errand] = Calls(settings, rng)
         self._probes = Probes(self._table, self._calls, settings)
         self._upkeep = Upkeep(self._table, settings, rng)
+        self._horizon = Horizon(self._own_id, self._table, self._upkeep, settings)
         self._searches = Searches(
             self._own_id, self._table, self._calls, self.counters, settings, passive=passive
         )
@@ -129,11 +133,11 @@ class DhtMachine:
             own,
             network,
             seeds=seeds,
+            horizon=self._horizon,
             store=self._store,
             searches=self._searches,
-            calls=self._calls,
-            counters=self.counters,
             seqs=self.seqs,
+            settings=settings,
         )
         self._tidy = False
         """The table may need a lookup of our own."""
@@ -212,12 +216,9 @@ class DhtMachine:
         if not _fits(call, message):
             self.counters.strays += 1
             return self._give_up(call, now)
-        sender = call.contact
-        if event.proved or event.sender.address == call.contact.address:
-            sender = event.sender
-            if sender.public_key not in self._seeds:
-                self._table.add(sender, now)
-            self._upkeep.found(sender)
+        sender = self._meet(event, call, now)
+        if not isinstance(message, PutReply) and not _greets(call):
+            self._horizon.told(sender.node_id, message.contacts, now)
         match call.owner:
             case Search() as search:
                 if isinstance(message, PutReply):
@@ -226,10 +227,20 @@ class DhtMachine:
                     return self._searches.ask_in_full(search, sender, now)
                 return self._searches.feed(search, sender, message, now)
             case Publication() as publication:
-                return self._publications.count(publication, message)
+                reply = message if isinstance(message, PutReply) else None
+                return self._publications.count(publication, call.contact, reply, now)
             case Probe() as probe:
                 told = message.contacts if isinstance(message, FoundNodes) else ()
                 return self._probes.follow(probe, told, now)
+
+    def _meet(self, event: Received, call: Call[Errand], now: float) -> Contact:
+        """Note who answered, and where he is if his address is known to be his; return him."""
+        if not event.proved and event.sender.address != call.contact.address:
+            return call.contact
+        if event.sender.public_key not in self._seeds:
+            self._table.add(event.sender, now)
+        self._upkeep.found(event.sender)
+        return event.sender
 
     def _on_silence(self, silence: Silence, call: Call[Errand], now: float) -> Sequence[DhtEffect]:
         search = call.owner if isinstance(call.owner, Search) else None
@@ -266,7 +277,7 @@ class DhtMachine:
                 search.lookup.on_failure(node_id)
                 return self._searches.advance(search, now)
             case Publication() as publication:
-                return self._publications.count(publication, None)
+                return self._publications.count(publication, call.contact, None, now)
             case Probe():
                 # Still in the table: once more, so that a dead contact is gone in seconds.
                 known = self._table.contact_of(node_id) == call.contact
@@ -293,11 +304,11 @@ class DhtMachine:
 
     def _conclude(self, search: Search, now: float) -> list[DhtEffect]:
         """Report a search, or go on with what it was for."""
+        if search.publication is not None:
+            return list(self._publications.store(search, now))
         if search.ticket is None:
             self._tidy = True
             return self._joined(now) if search.joins and search.lookup.closest() else []
-        if search.record:
-            return list(self._publications.store(search.ticket, search, now))
         again = self._inquiries.second_look(search, now)
         if again is not None:
             return list(self._searches.start(again, now))
@@ -329,7 +340,7 @@ class DhtMachine:
             case FindRecords():
                 return self._searches.start(self._inquiries.open(event, now), now)
             case Publish():
-                return self._searches.start(self._publications.open(event, now), now)
+                return self._publications.publish(event, now)
 
     def _join(self, contacts: Sequence[Contact], now: float) -> Sequence[DhtEffect]:
         if self._passive:
@@ -357,7 +368,7 @@ class DhtMachine:
                 self._tidy = not self._passive
                 return []
             case Care.SETTLE:
-                self._upkeep.look_up(self._own_id)
+                self._upkeep.look_up(self._upkeep.settle_target())
                 self._tidy = not self._passive
                 return []
             case Care.REJOIN:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from meshnode.dht.calls import Call, Calls
 from meshnode.dht.counters import Counters
-from meshnode.dht.errands import Errand, Search
+from meshnode.dht.errands import Errand, Publication, Search
 from meshnode.dht.lookup import Lookup
 from meshnode.dht.paths import Paths
 from meshnode.dht.settings import DhtSettings
@@ -93,10 +93,10 @@ class Searches:
         A question for records to somebody whose cookie we lack is padded, and one that was silent
         is most likely dead.
         """
-        if isinstance(call.question, GetRecords) and not self._heard(call.contact, now):
+        if isinstance(call.question, GetRecords) and not self.has_heard(call.contact, now):
             call.question = FindNode(rpc=call.question.rpc, target=call.question.key, count=0)
 
-    def _heard(self, contact: Contact, now: float) -> bool:
+    def has_heard(self, contact: Contact, now: float) -> bool:
         """Return whether we have heard of a contact lately enough to hold its cookie."""
         known = self._table.get(contact.node_id)
         return known is not None and now - known.last_seen < self._settings.acquainted_s
@@ -106,10 +106,15 @@ class Searches:
         question, s = search.question, self._settings
         upkeep = search.ticket is None
         if isinstance(question, FindNode):
-            heard = greeted or self._heard(contact, now)
+            heard = greeted or self.has_heard(contact, now)
             question = replace(question, count=s.k if heard else 0)
         retries = s.upkeep_retries_max if upkeep else s.retries_max
         return self._calls.ask(contact, question, search, now, retries=retries)
+
+    def ask_to_keep(self, publication: Publication, keeper: Contact, now: float) -> Send:
+        """Ask a node to keep the record that a search was for."""
+        self._counters.rpcs += 1
+        return self._calls.ask(keeper, publication.question, publication, now)
 
     def feed(
         self, search: Search, sender: Contact, message: FoundNodes | FoundRecords, now: float

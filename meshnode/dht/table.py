@@ -175,6 +175,19 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             or len(bucket.replacement_nodes) < bucket.max_replacement_nodes
         )
 
+    @property
+    def turned_away(self) -> bool:
+        """Whether somebody answered us for whom no bucket has room."""
+        return any(bucket.replacement_nodes for bucket in self.buckets)
+
+    @property
+    def crowd(self) -> float:
+        """How many nodes the mesh has, judged by how near our k nearest are; 0 while fewer."""
+        near = self._near(self.node.id, self.ksize, b"", False)
+        if len(near) < self.ksize:
+            return 0.0
+        return float(self.ksize * 2**ID_BITS / (near[-1].long_id ^ self.node.long_id))
+
     def seen(self, contact: Contact, now: float) -> None:
         """Note a request from a contact at an address that is proved to be its own."""
         node = self._index.get(contact.node_id)

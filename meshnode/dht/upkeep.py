@@ -22,7 +22,7 @@ class Care(Enum):
     REFRESH = 1
     """Look something up in a bucket where we did not for an hour."""
     SETTLE = 2
-    """Look ourselves up again: few contacts are known, and others may have come since."""
+    """Look ourselves up again, or opposite ourselves: others may have come since."""
     REJOIN = 3
     """Try bootstrap and lost contacts again."""
     SWEEP = 4
@@ -33,6 +33,8 @@ class Care(Enum):
 
 SPREAD_MAX = 8
 """Distances explored after a join: all there are among 4,000 nodes."""
+FAR_LOOKS = 3
+"""Looks opposite ourselves after a join, in a mesh so small that this shows all there are."""
 HURRIED_CHECKS = 4
 """Checks that follow the loss of a contact quickly. Where a third is dead one of them finds the
 next loss, so a broken table heals in one go; after a single death they soon stop."""
@@ -54,6 +56,7 @@ class Upkeep:
         self._hurried = 0
         self._lonely_s = settings.rejoin_lonely_s
         self._settle_s = settings.settle_first_s
+        self._far_looks = 0
         self._bootstrap: OrderedDict[NodeId, Contact] = OrderedDict()
         self._lost: OrderedDict[NodeId, Contact] = OrderedDict()
         self._targets: deque[bytes] = deque(maxlen=64)
@@ -69,7 +72,7 @@ class Upkeep:
         ready = [care for care, when in self._due.items() if when <= now]
         for care in ready:
             self._arm(care, now)
-        if Care.SETTLE in ready and len(self._table) >= self._settings.k:
+        if Care.SETTLE in ready and not self._unsettled:
             del self._due[Care.SETTLE]
             ready.remove(Care.SETTLE)
         return ready
@@ -105,6 +108,10 @@ class Upkeep:
         """Note that a contact answered."""
         self._lost.pop(contact.node_id, None)
 
+    def has_lost(self, node_id: NodeId) -> bool:
+        """Return whether a contact was in the table, failed, and has not answered since."""
+        return node_id in self._lost
+
     @property
     def lost(self) -> tuple[Contact, ...]:
         """Contacts that failed, the last one first."""
@@ -121,7 +128,25 @@ class Upkeep:
     def settle(self, now: float) -> None:
         """After a join: look ourselves up again soon, and again, while few are known."""
         self._settle_s = self._settings.settle_first_s
+        self._far_looks = 0
         self._arm(Care.SETTLE, now)
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether few are known, or the mesh is so small that everybody should know everybody."""
+        s, size = self._settings, len(self._table)
+        if size < s.k:
+            return True
+        all_max = s.k * s.paths
+        return self._far_looks < FAR_LOOKS and size <= all_max and self._table.crowd <= all_max
+
+    def settle_target(self) -> bytes:
+        """Return what to look up while the mesh is forming: ourselves, then the far end of it."""
+        if len(self._table) < self._settings.k:
+            own: bytes = self._table.node.id
+            return own
+        self._far_looks += 1
+        return bytes(byte ^ 0xFF for byte in self._table.node.id)
 
     # ------------------------------------------------------------ targets worth a lookup
 

@@ -47,6 +47,8 @@ def answer_bytes(message: Datagram) -> int:
         return ACK_BYTES
     if isinstance(message, FindNode):
         return ANSWER_BYTES + CONTACT_BYTES * message.count
+    if isinstance(message, PutRecord):
+        return ANSWER_BYTES
     return MESSAGE_BYTES_MAX
 
 

@@ -81,8 +81,8 @@ class Network:
         """Packets that did not open where they came; messages of ours that fit no datagram."""
         self.bytes_by: Counter[type] = Counter()
         """Bytes sent, by type of message, with what sealing adds; counted if `real`."""
-        self.on_sent: Callable[[Host, type, int], None] | None = None
-        """Told of every datagram that a host sends: its message's type, and its bytes, sealed."""
+        self.on_sent: Callable[[Contact, Send, int], None] | None = None
+        """Told of each packet's sender and of its bytes, sealed, if `real`."""
         self._proved: Callable[[Contact, Contact], bool] | None = None
         self.hosts: dict[Address, Host] = {}
         self.on_kill: list[Callable[[Host], None]] = []
@@ -231,7 +231,7 @@ class Network:
             self._check(message)
         data = b""
         if self._real:
-            encoded = self._encoded(source, send)
+            encoded = self._encoded(source, sender, send)
             if encoded is None:
                 return
             data = encoded
@@ -265,7 +265,7 @@ class Network:
         if self._trace:
             self._digest.update(f"{_microseconds(self.world.now)} {what}\n".encode())
 
-    def _encoded(self, source: Host | None, send: Send) -> bytes | None:
+    def _encoded(self, source: Host | None, sender: Contact, send: Send) -> bytes | None:
         """Return the bytes of a datagram, None if it fits none; count them."""
         holds = source is not None and self._holds_cookie(source, send.recipient)
         message = send.message
@@ -280,8 +280,8 @@ class Network:
         self.bytes_by[type(message)] += size
         if source is not None:
             source.bytes += size
-            if self.on_sent is not None:
-                self.on_sent(source, type(message), size)
+        if self.on_sent is not None:
+            self.on_sent(sender, send, size)
         return data
 
     def _carry(self, source: Host | None, sender: Contact, send: Send, when: float) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from meshnode.gossip.sizes import headers_bytes
-from meshnode.ids import PublicKey
+from meshnode.ids import Contact, PublicKey
 from meshnode.sim.network import Host, Network
+from meshnode.wire.messages import Send
 
 WINDOW_S = 1.0 - 1e-6
 """A hair less: what is sent a second later to the last digit of a float is of the next one."""
@@ -37,8 +38,11 @@ class Rates:
         self._windows: dict[Host, _Window] = {}
         network.on_sent = self._sent
 
-    def _sent(self, host: Host, kind: type, size: int) -> None:
-        if kind not in self._kinds or host.contact.public_key in self.exempt:
+    def _sent(self, sender: Contact, send: Send, size: int) -> None:
+        if type(send.message) not in self._kinds or sender.public_key in self.exempt:
+            return
+        host = self._network.hosts.get(sender.address)
+        if host is None:
             return
         now = self._network.world.now
         clock = host.slots[-1].clock if host.slots else None
