@@ -9,8 +9,9 @@ from typing import Protocol
 
 from meshnode.errors import RemoteProtocolError
 from meshnode.identity.keys import Identity
-from meshnode.identity.sealing import PAIR_KEYS_MAX, Sealer
+from meshnode.identity.sealing import MAC1_BYTES, OVERHEAD_BYTES, PAIR_KEYS_MAX, Sealer
 from meshnode.ids import NetworkId, PublicKey
+from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 
 
 class SealingKeys(Protocol):
@@ -44,9 +45,12 @@ class RingSealer:
         return sealers.get(used or b"", sealers[self._accepted[0]]).seal(recipient, plaintext)
 
     def is_for_me(self, packet: bytes) -> bool:
-        """Return whether the sender knows our key and one of the mesh's."""
+        """Return whether the sender knows our key and one of the mesh's: a hash for each key."""
+        if not OVERHEAD_BYTES <= len(packet) <= DATAGRAM_BYTES_MAX:
+            return False
+        mac1, rest = packet[:MAC1_BYTES], memoryview(packet)[MAC1_BYTES:]
         for sealer in self._present().values():
-            if sealer.is_for_me(packet):
+            if sealer.made(mac1, rest):
                 self._hit = (packet, sealer)
                 return True
         return False

@@ -233,7 +233,10 @@ class Connection:
     def _start_writer(self) -> bool:
         if self._nursery is None or self._ended is not None:
             return False
-        self._nursery.start_soon(self._write)
+        try:
+            self._nursery.start_soon(self._write)
+        except RuntimeError:  # it has ended, and `run` is about to close this connection
+            return False
         return True
 
     async def _write(self) -> None:

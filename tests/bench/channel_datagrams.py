@@ -3,11 +3,13 @@
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 
 import trio
 
 from meshnode.bench.rows import Row
 from meshnode.identity.keys import Identity
+from meshnode.identity.ring_sealing import SealingKeys
 from meshnode.identity.sealing import Sealer
 from meshnode.ids import Address, Contact, NetworkId, PublicKey
 from meshnode.net.datagrams import DatagramSocket
@@ -42,7 +44,8 @@ def datagram_rows(sealed: int, bare: int) -> Iterator[Row]:
         baseline=base,
         note="goal 15,000",
     )
-    yield trio.run(_stranger)
+    for keys in (1, 3):
+        yield trio.run(_stranger, keys)
     yield trio.run(_amplification)
 
 
@@ -111,19 +114,31 @@ async def _crowd(works: list[Callable[[], Awaitable[object]]]) -> float:
     return len(works) * CROWD_CALLS / (time.perf_counter() - started)
 
 
-def _own_socket() -> DatagramSocket:
+def _own_socket(keys: SealingKeys | None = None) -> DatagramSocket:
     return DatagramSocket(
         net_bench.SERVER,
-        mesh=net_bench.mesh_of(net_bench.SERVER),
+        mesh=keys or net_bench.mesh_of(net_bench.SERVER),
         settings=net_bench.SETTINGS,
         cookies_secret=b"s" * 32,
     )
 
 
-async def _stranger() -> Row:
+@dataclass
+class Rotating:
+    """A mesh in the middle of a rotation: so many keys are accepted."""
+
+    count: int
+    network: NetworkId
+
+    def accepted_keys(self) -> tuple[bytes, ...]:
+        return tuple(bytes([number]) * 32 for number in range(self.count))
+
+
+async def _stranger(keys: int) -> Row:
     """What a full-size datagram under another mesh's key costs, from the packet to its refusal."""
-    target = _own_socket()
-    other = Sealer(net_bench.CLIENT, mesh_key=b"x" * 32, network=NetworkId(b"n" * 16))
+    network = NetworkId(b"n" * 16)
+    target = _own_socket(Rotating(keys, network))
+    other = Sealer(net_bench.CLIENT, mesh_key=b"x" * 32, network=network)
     packet = other.seal(PublicKey(net_bench.SERVER.public_key), bytes(1100))
     samples = []
     for _ in range(STRANGERS):
@@ -132,8 +147,8 @@ async def _stranger() -> Row:
         samples.append((time.perf_counter() - started) * 1e6)
         assert refused is None
     assert target.stats.sent == 0
-    note = "goal 10 us; answered by nothing"
-    return Row(what="a stranger's 1,188 bytes refused", unit="us", samples=samples, note=note)
+    what = f"a stranger's 1,188 bytes refused, keys accepted: {keys}"
+    return Row(what=what, unit="us", samples=samples, note="goal 10 us; answered by nothing")
 
 
 async def _amplification() -> Row:

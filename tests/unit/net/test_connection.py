@@ -455,3 +455,21 @@ async def test_a_reply_where_a_request_belongs_ends_the_connection(
             await a.call(YES)  # type: ignore[arg-type]  # on purpose
         assert "not a request" in (b._ended or "")
     assert RemoteProtocolError.__name__ not in caplog.text
+
+
+async def _never(peer: Peer, request: Request) -> Reply:
+    await trio.sleep_forever()
+    raise AssertionError("sleep_forever does not return")
+
+
+async def test_a_call_given_up_as_the_connection_ends_does_no_harm() -> None:
+    """Everything is cancelled at once: the call may hear of it after the connection's nursery."""
+    for _ in range(20):
+        async with connected(_never) as (a, _), trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(a.call, ASK)
+            await trio.testing.wait_all_tasks_blocked()
+            a._writer.shrink()
+            await trio.testing.wait_all_tasks_blocked()
+            a._nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
