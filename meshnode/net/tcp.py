@@ -14,6 +14,10 @@ from meshnode.wire.limits import KIB
 
 NOTSENT_LOWAT_BYTES = 16 * KIB
 """What waits unsent in the kernel cannot be overtaken by a small call (stack.md decision 5)."""
+SEGMENT_BYTES_MAX = 1280 - 60
+"""Off the LAN: what IPv6's least MTU leaves beside the headers of IPv6 and TCP. Where a tunnel on
+the way takes less than both ends think and tells nobody, larger segments vanish for ever. Datagrams
+keep to the same size. It costs 1 % of the bandwidth."""
 KEEPALIVE_S = 15
 INHERITED = sys.platform == "linux"
 """A connection that is accepted begins with the options of its listener."""
@@ -49,6 +53,7 @@ async def dial(address: Address) -> socket.socket:
     sock = socket.socket(family_of(address.host), socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        keep_to_least_mtu(sock, address)
         code = sock.connect_ex(to_sockaddr(address, sock.family))
         if code in UNDER_WAY and not _is_connected(sock):
             await trio.lowlevel.wait_writable(sock)
@@ -92,6 +97,17 @@ def tune_for_distance(sock: socket.socket, peer: Address) -> None:
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, option, b"bbr")
     allow_fragments(sock)
+
+
+def keep_to_least_mtu(sock: socket.socket, peer: Address) -> None:
+    """Before connecting to somewhere off the LAN: segments that fit every path, both ways.
+
+    The peer hears of the bound in the first packet and keeps to it as well.
+    """
+    option = getattr(socket, "TCP_MAXSEG", None)
+    if option is not None and not is_private(peer.host):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, option, SEGMENT_BYTES_MAX)
 
 
 def allow_fragments(sock: socket.socket) -> None:

@@ -138,3 +138,19 @@ async def test_a_connection_that_is_accepted_has_its_listeners_options(
         assert theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == tcp.KEEPALIVE_S
         lowat = theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
         assert lowat == NOTSENT_LOWAT_BYTES
+
+
+@pytest.mark.parametrize("private", [True, False], ids=["on the LAN", "off it"])
+async def test_off_the_lan_segments_fit_the_least_mtu_both_ways(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    """Larger ones vanish in a tunnel whose messages about its MTU are dropped on the way."""
+    monkeypatch.setattr(tcp, "is_private", lambda _: private)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.wait_readable, listening)
+        ours = await dial(address_of(listening))
+    theirs, _ = listening.accept()
+    with ours, theirs:
+        for end in (ours, theirs):
+            segment = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+            assert (segment <= 1220) is not private
