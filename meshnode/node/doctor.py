@@ -73,6 +73,7 @@ class Doctor:
         async with trio.open_nursery() as nursery:
             for part in (self._seeds, self._neighbours, self._clocks):
                 nursery.start_soon(_collect, part, diagnosis.findings)
+        diagnosis.findings += self._udp()
         diagnosis.findings += self._reachable()
         return diagnosis
 
@@ -116,6 +117,20 @@ class Doctor:
             return "none: switched off, or this node listens on loopback only"
         hosts = self.discovery.machine.hosts(trio.current_time())
         return f"heard from {hosts} other hosts of this mesh on the LAN"
+
+    def _udp(self) -> list[Finding]:
+        if not self.reach.udp_blocked:
+            return []
+        return [
+            Finding(
+                area="udp",
+                text="no datagram comes in; what members send travels over connections",
+                level=Level.WARNING,
+                error=UdpBlocked,
+                likely="a firewall here or at the provider drops UDP",
+                try_=f"here: ufw allow {self.reach.own.address.port}/udp",
+            )
+        ]
 
     def _reachable(self) -> list[Finding]:
         standing, own = self.reach.standing, self.reach.own.address

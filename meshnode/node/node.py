@@ -198,6 +198,10 @@ class Node:
             "neighbours": {
                 state.name.lower(): sum(m.state is state for m in members) for state in MemberState
             },
+            "udp": {
+                "blocked": parts.reach.udp_blocked,
+                "carried_over_connections": parts.reach.tunnel.carried,
+            },
             "dht_contacts": parts.directory.size,
             "contradictions": [
                 report.contradiction(proof) for proof in parts.directory.contradictions

@@ -30,6 +30,7 @@ from meshnode.node.probing import UdpProbes
 from meshnode.node.rendezvous import Rendezvous
 from meshnode.node.standing import Reachability
 from meshnode.node.tunnel import Tunnel
+from meshnode.node.upgrading import Upgrading
 from meshnode.reach.dialable import may_dial
 from meshnode.reach.rate import AskRate
 from meshnode.reach.steps import Step, WayMemory, Worked, plan
@@ -87,6 +88,21 @@ class Reach:
     def near(self) -> tuple[str, ...]:
         """This node's own hosts."""
         return (self.own.address.host,)
+
+    @property
+    def udp_blocked(self) -> bool:
+        """Datagrams seem not to get through, so they travel over connections, if at all."""
+        return self.probes.datagrams.silence.blocked or self.tunnel.stands_in
+
+    def upgrading(self) -> Upgrading:
+        """Return what looks for direct ways to those who are connected through a relay."""
+        return Upgrading(
+            pool=self.pool, contact_of=self._contact_of, steps=self.steps, worked=self.worked
+        )
+
+    def _contact_of(self, node_id: NodeId) -> Contact | None:
+        link = self.links.member(node_id)
+        return None if link is None else link.contact
 
     # ------------------------------------------------------------------ to others (pool.Detours)
 

@@ -61,6 +61,7 @@ class Running:
             rejoin_lost, self._parts.membership, self._known_contacts, REJOIN_EVERY_S
         )
         nursery.start_soon(self._parts.reach.standing.run)
+        nursery.start_soon(self._parts.reach.upgrading().run)
         if self._parts.discovery is not None:
             nursery.start_soon(self._parts.discovery.run)
         nursery.start_soon(self._keep_bootstrapped)

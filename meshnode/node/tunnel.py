@@ -80,6 +80,13 @@ class Tunnel:
         at = self._last_heard.get(key)
         return None if at is None else trio.current_time() - at
 
+    @property
+    def stands_in(self) -> bool:
+        """Whether members are heard of late, and none of them by UDP."""
+        since = trio.current_time() - HEARD_S
+        carried = any(at > since for at in self._carries.values())
+        return carried and not any(at > since for at in self._last_heard.values())
+
     def takes(self, recipient: Contact, packet: bytes) -> bool:
         """Take a sealed packet if it should not (also) be sent by UDP.
 

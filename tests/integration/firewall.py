@@ -9,7 +9,7 @@ import ctypes
 import socket
 from collections.abc import Sequence
 
-SO_ATTACH_FILTER = 26
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 LOAD_HALF, JUMP_EQUAL, RETURN = 0x28, 0x15, 0x06
 SOURCE_PORT_AT = 0
 ALL = 0xFFFFFFFF
@@ -38,3 +38,8 @@ def drop_incoming(sock: socket.socket, *, but_from: Sequence[int] = ()) -> None:
     program = _Program(len(code), ctypes.addressof(instructions))
     raw = bytes(ctypes.string_at(ctypes.addressof(program), ctypes.sizeof(program)))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, raw)
+
+
+def drop_nothing(sock: socket.socket) -> None:
+    """Let everything in again."""
+    sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)

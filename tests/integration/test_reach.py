@@ -16,6 +16,7 @@ from meshnode.identity.invites import parse
 from meshnode.ids import Contact
 from meshnode.net.binding import bind_socket
 from meshnode.net.join import join
+from meshnode.node import upgrading
 from meshnode.node.membership_files import load_identity, save_admission
 from meshnode.node.node import Node
 from meshnode.node.opening import open_node
@@ -23,7 +24,8 @@ from meshnode.node.seed import Seed, open_seed
 from meshnode.node.tunnel import Tunnel
 from meshnode.reach.steps import Way
 from meshnode.reach.verdicts import Standing
-from tests.integration.firewall import drop_incoming
+from meshnode.wire.messages import AskHeld
+from tests.integration.firewall import drop_incoming, drop_nothing
 from tests.integration.test_mesh import answers, ask, digits, image, packed, publisher_of, until
 
 __all__ = ["digits", "image"]
@@ -108,6 +110,41 @@ async def test_two_nodes_that_nobody_can_connect_to_predict_and_fetch_through_a_
         assert found["tcp there"]["code"] == "MN-120"
 
 
+async def test_a_relayed_connection_gives_way_to_a_direct_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is used all the time, so it never ends by itself."""
+    monkeypatch.setattr(upgrading, "LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr(upgrading, "FIRST_AFTER_S", 0.2)
+    monkeypatch.setattr(upgrading, "EVERY_S_MAX", 0.5)
+    await two_members(tmp_path, "a", "b")
+    async with seeded(tmp_path, **{"mesh.relay": "50MB"}) as (seed, stack):
+        a = await up_behind_a_firewall(tmp_path, "a", seed, stack, monkeypatch)
+        b = await up_behind_a_firewall(tmp_path, "b", seed, stack, monkeypatch)
+        for node in (a, b):
+            await until(lambda n=node: bool(n.parts.reach.standing.relays), timeout_s=60)
+        pool = a.parts.reach.pool
+        with trio.fail_after(60):
+            relayed = await pool.connect(b.contact)
+        assert relayed.peer.relayed
+
+        def direct() -> bool:
+            found = pool.connection_with(b.contact.node_id)
+            return found is not None and not found.peer.relayed
+
+        drop_nothing(b.parts.reach.listener._socket)
+        await until(direct, timeout_s=60)
+        assert not relayed.usable
+        await pool.call(b.contact, AskHeld(blobs=()), timeout_s=20)
+        one, other = (a, b) if pool.connection_with(b.contact.node_id).initiator else (b, a)
+
+        def remembered() -> bool:
+            way = one.parts.reach.way_of(other.contact.node_id)
+            return way is not None and way.way is Way.DIRECT
+
+        await until(remembered, timeout_s=60)
+
+
 async def test_a_node_that_cannot_be_connected_to_connects_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,3 +213,7 @@ async def test_where_udp_is_blocked_members_find_each_other_over_tcp(
         found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
         assert (found["tcp there"]["level"], found["tcp back"]["level"]) == ("ok", "ok")
         assert found["udp"]["code"] == "MN-121"
+        assert a.status()["udp"]["blocked"]
+        assert a.status()["udp"]["carried_over_connections"]
+        own = {f["area"]: f for f in (await a.doctor(""))["findings"]}
+        assert (own["udp"]["code"], own["udp"]["level"]) == ("MN-121", "warning")

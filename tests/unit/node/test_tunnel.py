@@ -125,6 +125,22 @@ async def test_one_that_is_heard_and_carries_does_not_hear_us(autojump_clock: Mo
         assert [c.body for c in field.wires.sent] == [(b"x",)]
 
 
+async def test_it_stands_in_while_members_are_heard_over_connections_only(
+    autojump_clock: MockClock,
+) -> None:
+    async with tunnelled(link=Link(peer())) as field:
+        assert not field.tunnel.stands_in, "nobody is there"
+        field.tunnel.arrived(peer(), Carry(contact=THERE, body=(BOB.public_key,)))
+        assert field.tunnel.stands_in
+        field.tunnel.heard(Received(THERE, Ack(sequence=1)))
+        assert not field.tunnel.stands_in
+        await trio.sleep(HEARD_S)
+        field.tunnel.arrived(peer(), Carry(contact=THERE, body=(BOB.public_key,)))
+        assert field.tunnel.stands_in, "it was blocked later"
+        await trio.sleep(HEARD_S)
+        assert not field.tunnel.stands_in, "nobody is there any more"
+
+
 async def test_who_is_silent_is_looked_for_less_and_less_often(autojump_clock: MockClock) -> None:
     async with tunnelled() as field:
         assert not field.tunnel.takes(THERE, b"x")
