@@ -43,6 +43,7 @@ READ_BUFFER_BYTES_MAX = RECORD_BYTES_MAX + LENGTH_BYTES
 
 _NONCE = Struct("<IQ")
 _REKEY_NONCE = _NONCE.pack(0, 2**64 - 1)
+_NOTHING = memoryview(b"")
 
 
 class Kind(IntEnum):
@@ -199,13 +200,13 @@ class FrameReader:
     def __init__(self, key: RecordKey, receiver: FrameReceiver) -> None:
         self._key = key
         self._receiver = receiver
-        self._view = memoryview(b"")
+        self._view = _NOTHING
         self._start = 0
         self._end = 0
         self._needed = LENGTH_BYTES
         self.filled = False
         """The last read took all the room there was: more is likely there."""
-        self._scratch = memoryview(b"")
+        self._scratch = _NOTHING
         self._body_left = 0
         self._body_call = 0
         self._body: memoryview | None = None
@@ -246,10 +247,10 @@ class FrameReader:
     def shrink(self) -> None:
         """Give the buffers back. Only while nobody holds the view of `space()`."""
         if self._start == self._end:
-            self._view = memoryview(b"")
+            self._view = _NOTHING
             self._start = self._end = 0
             self.filled = False
-        self._scratch = memoryview(b"")
+        self._scratch = _NOTHING
         self._key.shrink()
 
     def _move(self, held: int, size: int) -> None:

@@ -104,10 +104,11 @@ class Mux:
         self._own_parity = 1 if initiator else 0
         self._next_id = 1 if initiator else 2
         self._peer_last_id = 0
-        self._own: set[int] = set()
+        self._own: dict[int, None] = {}
+        """Own calls in flight; an empty set would take 0.2 KB of every idle peer."""
         self._peer: dict[int, int] = {}
         """Peer's calls in flight, with the bytes each holds of the budget."""
-        self._refused: set[int] = set()
+        self._refused: dict[int, None] = {}
         self._incoming: dict[int, _Incoming] = {}
         self._outbox = Outbox()
         self._retired = False
@@ -159,7 +160,7 @@ class Mux:
         call_id = self._next_id
         self._outbox.put_message(call_id, header, body)
         self._next_id += 2
-        self._own.add(call_id)
+        self._own[call_id] = None
         return call_id
 
     def reply(self, call_id: int, header: bytes, body: Body) -> None:
@@ -171,7 +172,7 @@ class Mux:
         """Give up an own call. The peer hears of it only if it can have heard of the call."""
         if call_id not in self._own:
             return
-        self._own.discard(call_id)
+        self._own.pop(call_id, None)
         incoming = self._incoming.pop(call_id, None)
         if incoming is not None:
             self._inbound_left += len(incoming.body)
@@ -194,7 +195,7 @@ class Mux:
         """Return the plaintexts of the next records: small frames joined, then one bulk chunk."""
         batch, ended = self._outbox.next_batch()
         for call_id in ended:
-            self._refused.discard(call_id)
+            self._refused.pop(call_id, None)
             self._inbound_left += self._peer.pop(call_id, 0)
         return batch
 
@@ -276,7 +277,7 @@ class Mux:
 
     def _complete(self, call_id: int, header: bytes, body: memoryview | None) -> None:
         if call_id & 1 == self._own_parity:
-            self._own.discard(call_id)
+            self._own.pop(call_id, None)
             self._inbound_left += 0 if body is None else len(body)
             self._events.append(ReplyArrived(call_id, header, body))
         else:
@@ -285,7 +286,7 @@ class Mux:
     def _refuse(self, call_id: int, reason: str) -> None:
         if len(self._refused) >= REFUSALS_WAITING_MAX:
             raise RemoteProtocolError("the peer sends calls without reading the refusals")
-        self._refused.add(call_id)
+        self._refused[call_id] = None
         self._events.append(RequestRefused(call_id, reason))
 
     def _on_cancel(self, call_id: int) -> None:

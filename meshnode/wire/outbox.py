@@ -36,12 +36,15 @@ class _Outgoing:
 
 
 class Outbox:
-    """The messages and frames that wait. Nothing of a body is copied before it is sealed."""
+    """The messages and frames that wait. Nothing of a body is copied before it is sealed.
+
+    In lists: an empty deque takes 0.7 KB of every idle peer, and few messages ever wait.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Outgoing] = {}
-        self._small: deque[_Outgoing] = deque()
-        self._bulk: deque[_Outgoing] = deque()
+        self._small: list[_Outgoing] = []
+        self._bulk: list[_Outgoing] = []
         self._chunks_since_small = SHARED_FOR_CHUNKS
         self.body_bytes = 0
         """Bulk bodies queued and not yet sent."""
@@ -107,7 +110,7 @@ class Outbox:
         ended: list[int] = []
         size = 0
         while self._small and size < CHUNK_BYTES_SHARED:
-            outgoing = self._small.popleft()
+            outgoing = self._small.pop(0)
             pieces += outgoing.pieces
             size += outgoing.small_size
             outgoing.started, outgoing.pieces = True, []
@@ -118,7 +121,7 @@ class Outbox:
                 self._end(outgoing, ended)
         chunk: Buffer = b""
         if self._bulk:
-            outgoing = self._bulk.popleft()
+            outgoing = self._bulk.pop(0)
             chunk = self._next_chunk(outgoing)
             pieces.append(frame_head(outgoing.call_id, Kind.BODY, len(chunk)))
             if outgoing.bulk_left:
