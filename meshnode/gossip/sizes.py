@@ -48,8 +48,8 @@ def contact_bytes(contact: Contact) -> int:
 
 
 def update_bytes(update: MemberUpdate) -> int:
-    """Return an upper bound: contact, name, incarnation, caps 5, signature 66, memory 5, state, heads,
-    and two more and its text for each half of a label.
+    """Return an upper bound: contact, name, incarnation, caps 5, signature 66, memory 5, state,
+    heads, and two more and its text for each half of a label.
     """
     labels = sum(4 + len(key) + len(value) for key, value in update.traits.labels)
     size = contact_bytes(update.contact) + len(update.name.encode()) + labels + 82
