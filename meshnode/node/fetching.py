@@ -5,12 +5,13 @@ Neighbours are asked first, the DHT after them. What a piece plan asks for next 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import TypeVar
 
 import trio
 
+from meshnode.dht.records import ProviderRecord
 from meshnode.errors import (
     BlobNotFound,
     DeadlineExceeded,
@@ -24,7 +25,7 @@ from meshnode.errors import (
     TooLarge,
 )
 from meshnode.gossip.member import Member
-from meshnode.ids import Contact, ContentHash, NodeId, node_id_of, short
+from meshnode.ids import Contact, ContentHash, NodeId, PublicKey, node_id_of, short
 from meshnode.modules.pieces import Ask, PieceLayer, PiecePlan, check_layer
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.directory import Directory
@@ -48,6 +49,8 @@ ASK_AGAIN_S = 4.0
 PIECE_TIMEOUT_S = 20.0
 NEIGHBOURS_MAX = 24
 PROVIDERS_MAX = 8
+OTHERS_MAX = 16
+"""Providers tried after the first ones have all failed: most may be one liar's."""
 BLOB_LIMIT_DEFAULT = 2048 << 20
 
 Accepted = TypeVar("Accepted")
@@ -76,9 +79,25 @@ class Fetching:
 
         Raises what `accept` raised if it refused all, BlobNotFound when no live node holds it.
         """
+        holders = await self.holders(module)
+        try:
+            return await self._described(module, holders, accept)
+        except MeshnodeError:
+            others = await self._others(module, holders)
+            if not others:
+                raise
+        return await self._described(module, others, accept)
+
+    async def _described(
+        self,
+        module: ContentHash,
+        holders: list[Contact],
+        accept: Callable[[Description], Accepted],
+    ) -> Accepted:
+        """Ask these holders; raises as `describe`."""
         because: list[str] = []
         refusal: MeshnodeError | None = None
-        queue = [(contact, ASK_TIMEOUT_S) for contact in await self.holders(module)]
+        queue = [(contact, ASK_TIMEOUT_S) for contact in holders]
         for contact, timeout_s in queue:
             try:
                 reply = await self._pool.call(contact, Describe(module=module), timeout_s=timeout_s)
@@ -104,17 +123,29 @@ class Fetching:
         near = await self._neighbours_with(blob)
         if len(near) >= PROVIDERS_MAX // 2:
             return near
-        known = {c.public_key for c in near}
-        far: list[Contact] = []
-        if not near:
-            for record in await self._directory.providers(blob):
-                member = self._membership.contact_of(node_id_of(record.provider))
-                addresses = record.addresses
-                contact = member or (Contact(record.provider, addresses[0]) if addresses else None)
-                if contact is not None and contact.public_key not in known:
-                    known.add(contact.public_key)
-                    far.append(contact)
+        far = self._contacts(await self._directory.providers(blob)) if not near else []
         return (near + far)[:PROVIDERS_MAX]
+
+    async def _others(self, blob: ContentHash, tried: list[Contact]) -> list[Contact]:
+        """Return providers besides those that all failed: the DHT is asked to the end.
+
+        Whoever surrounds a blob's key with nodes of his own can fill a plain look with false
+        providers, and hides none from this one.
+        """
+        keys = {contact.public_key for contact in tried}
+        found = self._contacts(await self._directory.providers(blob, thorough=True))
+        return [contact for contact in found if contact.public_key not in keys][:OTHERS_MAX]
+
+    def _contacts(self, records: Iterable[ProviderRecord]) -> list[Contact]:
+        """Return where providers are: where they are seen as members, else where they say."""
+        found: dict[PublicKey, Contact] = {}
+        for record in records:
+            member = self._membership.contact_of(node_id_of(record.provider))
+            addresses = record.addresses
+            contact = member or (Contact(record.provider, addresses[0]) if addresses else None)
+            if contact is not None:
+                found.setdefault(contact.public_key, contact)
+        return list(found.values())
 
     async def fetch(
         self,
@@ -132,6 +163,23 @@ class Fetching:
         if self._blobs.has(blob):
             return
         holders = await self.holders(blob)
+        try:
+            await self._fetch_from(blob, holders, sources, root, size_max)
+        except (BlobNotFound, HashMismatch, TooLarge):
+            others = await self._others(blob, holders)
+            if not others:
+                raise
+            await self._fetch_from(blob, others, sources, root, size_max)
+
+    async def _fetch_from(
+        self,
+        blob: ContentHash,
+        holders: list[Contact],
+        sources: dict[NodeId, int],
+        root: bytes | None,
+        size_max: int,
+    ) -> None:
+        """Fetch from these holders, whatever tree each swears to; raises as `fetch`."""
         witnesses, tried = list(holders), list[PieceLayer]()
         trouble: MeshnodeError | None = None
         while True:
