@@ -11,6 +11,7 @@ from meshnode.dht.records import key_of, open_record, signer_of
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.store import RecordStore, Verdict
 from meshnode.dht.table import Table
+from meshnode.dht.tags import unknown_of
 from meshnode.errors import RemoteProtocolError
 from meshnode.ids import Contact, NetworkId
 from meshnode.machine import Random
@@ -62,7 +63,8 @@ class Answers:
         sender = received.sender
         match received.message:
             case FindNode() as ask:
-                contacts = _fitting(self._near(ask.target, sender, now)[: ask.count], ROOM)
+                near = unknown_of(self._near(ask.target, sender, now), ask.known)
+                contacts = _fitting(near[: ask.count], ROOM)
                 return Send(sender, FoundNodes(rpc=ask.rpc, contacts=contacts))
             case GetRecords() as ask:
                 return Send(sender, self._records(ask, sender, now))
@@ -74,7 +76,7 @@ class Answers:
                 return None
 
     def _records(self, ask: GetRecords, sender: Contact, now: float) -> FoundRecords:
-        near = self._near(ask.key, sender, now)
+        near = unknown_of(self._near(ask.key, sender, now), ask.known)
         reserved = sum(map(_contact_bytes, near[:CONTACTS_BESIDE_RECORDS]))
         records: list[bytes] = []
         for room in (ROOM - reserved, ROOM):

@@ -6,12 +6,13 @@ that was asked also proves that address.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Generic, TypeVar
 
 from meshnode.dht.settings import DhtSettings
+from meshnode.dht.tags import SALT_BYTES, tags_of
 from meshnode.ids import Contact
 from meshnode.machine import Random
 from meshnode.wire.messages import FindNode, GetRecords, PutRecord, Received, Send
@@ -80,6 +81,10 @@ class Calls(Generic[OwnerT]):
         self._count += 1
         heapq.heappush(self._due, (call.steps[-1][0], self._send(call, now)))
         return Send(contact, call.question)
+
+    def tags_of(self, contacts: Iterable[Contact]) -> bytes:
+        """Return what a question carries so that its answer leaves these contacts out."""
+        return tags_of(contacts, self._rng.randbytes(SALT_BYTES))
 
     def owner_of(self, rpc: int) -> OwnerT | None:
         """Return for whom a question was asked, None if it is answered or never was asked."""

@@ -1,8 +1,8 @@
 """What this node asks others for: each RPC under way belongs to one of these errands."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
-from meshnode.dht.calls import Question
 from meshnode.dht.findings import Findings
 from meshnode.dht.lookup import Lookup
 from meshnode.dht.paths import Paths
@@ -25,11 +25,13 @@ class Search:
     """What shall be stored at the nodes found, those left out that keep it already."""
     joins: bool = False
     """It looks for ourselves: afterwards the rest of the keyspace is looked at."""
+    blind: bool = False
+    """It joins and began knowing nobody: what we are asked to look up waits for it."""
     over: bool = False
     """It has reported; answers still to come only feed the routing table."""
 
     @property
-    def question(self) -> Question:
+    def question(self) -> FindNode | GetRecords:
         """What each contact is asked."""
         if self.findings is not None:
             return GetRecords(rpc=0, key=self.lookup.target)
@@ -77,11 +79,23 @@ class Publication:
         return self.waiting == 0
 
 
+class Purpose(Enum):
+    """What a probe is for."""
+
+    VERIFY = 0
+    """Whether a stranger is who and where it is said that he is."""
+    CHECK = 1
+    """Whether a contact of the table is there still."""
+    EXPLORE = 2
+    """Who is near a point of the keyspace."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Probe:
     """A question whose only purpose is to see whether a contact answers."""
 
     contact: Contact
+    purpose: Purpose
     follow_max: int = 0
     """How many of the contacts that the answer brings are verified in turn. None where they came
     that way themselves, or a liar could lead us on for ever."""

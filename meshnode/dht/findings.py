@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from meshnode.dht.proofs import Equivocation
-from meshnode.dht.records import ProviderRecord, Record, key_of, open_record, signer_of
+from meshnode.dht.records import NodeRecord, ProviderRecord, Record, key_of, open_record, signer_of
 from meshnode.dht.settings import DhtSettings
 from meshnode.errors import RemoteProtocolError
 from meshnode.ids import NetworkId, NodeId, PublicKey
@@ -97,8 +97,12 @@ class Findings:
         """Whether a second look is worth its cost: a miss, few witnesses, or a contradiction."""
         if self.all_of_them:
             return not self.some
-        distinct = sum(1 for record in self._opened.values() if record is not None)
-        return distinct != 1 or len(self._witnesses) < self._settings.answers_enough
+        opened = [record for record in self._opened.values() if record is not None]
+        if len(opened) != 1:
+            return True
+        # What a node says of itself decides only where it is asked: one witness will do.
+        enough = 1 if isinstance(opened[0], NodeRecord) else self._settings.answers_enough
+        return len(self._witnesses) < enough
 
     @property
     def some(self) -> bool:

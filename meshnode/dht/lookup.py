@@ -10,10 +10,12 @@ is never among what was found.
 from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
+from itertools import islice
 
 from meshnode.dht.addresses import is_usable
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Candidates, TableNode
+from meshnode.dht.tags import TAGS_MAX
 from meshnode.ids import Address, Contact, NodeId
 
 
@@ -84,6 +86,19 @@ class Lookup:
             kept = {node.id for node in self._candidates}
             self._states = {i: s for i, s in self._states.items() if i in kept}
             self._dropped = True
+
+    def known_to(self, node_id: bytes) -> Iterable[Contact]:
+        """Return the nearest candidates: what a contact that is asked need not name again.
+
+        `node_id` says who is asked, as paths that share no contact know different ones.
+        """
+        del node_id
+        return (node.contact for node in islice(self._candidates, TAGS_MAX))
+
+    def taken(self) -> Iterable[Contact]:
+        """Return the nearest of those asked: no other path may ask them."""
+        asked = (n.contact for n in self._candidates if self._claims.get(n.id) is self)
+        return islice(asked, TAGS_MAX)
 
     def next_queries(self, slots_max: int | None = None) -> list[Contact]:
         """Return contacts to ask now; they count as asked from here on.

@@ -4,7 +4,7 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
 
 1. A contact enters the table only by answering a question of ours from the address we asked, or
    from one that is proved otherwise. A stranger who asks us something from a proved address is
-   asked back, and enters by answering.
+   asked back if he is near us or few are known at his distance, and enters by answering.
 2. Everybody is answered from table and store. Nothing from an unproved sender changes either.
 3. A lookup keeps alpha questions in slots (rolling), follows only contacts nearer than the k best,
    asks at most 64, and ends when the k nearest that did not fail have answered. Silence frees a
@@ -25,7 +25,7 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
    and tried again.
 7. On timers: the least recently seen contact is checked, one of the k nearest is asked who is near
    us, lonely buckets are refreshed, expired records forgotten. In all upkeep a contact not heard of
-   lately is greeted with a question for no contacts first.
+   lately is asked for two contacts first.
 8. A passive machine (a seed) answers, stores and verifies, and starts no lookup of its own.
 """
 
@@ -182,6 +182,10 @@ class DhtMachine:
         """
         return [*self._table.contacts(), *self._upkeep.lost]
 
+    def errand_of(self, rpc: int) -> Errand | None:
+        """Return what a question of ours that waits for its answer is for."""
+        return self._calls.owner_of(rpc)
+
     # ------------------------------------------------------------ datagrams
 
     def _receive(self, event: Received, now: float) -> Sequence[DhtEffect]:
@@ -203,7 +207,7 @@ class DhtMachine:
         if not event.proved or event.sender.public_key in self._seeds:
             return []
         self._table.seen(event.sender, now)
-        return self._probes.verify(event.sender, now)
+        return self._probes.verify(event.sender, now) if self._table.needs(event.sender) else []
 
     def _take_answer(
         self, event: Received, message: FoundNodes | FoundRecords | PutReply, now: float
@@ -223,7 +227,7 @@ class DhtMachine:
             case Search() as search:
                 if isinstance(message, PutReply):
                     return []  # excluded above: no search asks for one
-                if isinstance(message, FoundNodes) and _greets(call):
+                if isinstance(message, FoundNodes) and self._searches.had_more(call, message):
                     return self._searches.ask_in_full(search, sender, now)
                 return self._searches.feed(search, sender, message, now)
             case Publication() as publication:
@@ -350,7 +354,7 @@ class DhtMachine:
             running.lookup.add(contacts)
             return self._searches.advance(running, now)
         search = self._searches.towards(self._own_id, now)
-        search.joins = True
+        search.joins, search.blind = True, not len(self._table)
         search.lookup.add(contacts)
         return self._searches.start(search, now)
 

@@ -8,9 +8,11 @@ k nearest, is found along them (docs/threat-model.md).
 """
 
 from collections.abc import Iterable
+from heapq import nsmallest
 
 from meshnode.dht.lookup import Lookup
 from meshnode.dht.settings import DhtSettings
+from meshnode.dht.tags import TAGS_MAX
 from meshnode.ids import Contact, NodeId, distance
 
 
@@ -34,6 +36,15 @@ class Paths:
         listed = list(contacts)
         for first, path in enumerate(self._paths):
             path.add(listed[first :: len(self._paths)])
+
+    def known_to(self, node_id: bytes) -> Iterable[Contact]:
+        """See `Lookup.known_to`: what the path that asks knows, and whom the others have asked."""
+        own = self._asked_by.get(node_id)
+        if own is None:
+            return ()
+        known = set(own.known_to(node_id))
+        known.update(contact for path in self._paths if path is not own for contact in path.taken())
+        return nsmallest(TAGS_MAX, known, key=lambda c: distance(c.node_id, self.target))
 
     def next_queries(self, slots_max: int | None = None) -> list[Contact]:
         """Return contacts to ask now, of all paths."""

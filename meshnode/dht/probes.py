@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 from meshnode.dht.addresses import is_usable
 from meshnode.dht.calls import Call, Calls
-from meshnode.dht.errands import Errand, Probe
+from meshnode.dht.errands import Errand, Probe, Purpose
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
+from meshnode.dht.tags import TAGS_MAX
 from meshnode.ids import Contact, NodeId
 from meshnode.wire.messages import FindNode, Send
 
@@ -36,7 +37,7 @@ class Probes:
             return []
         if not self._table.wants(contact):
             return []
-        sends = self.check(contact, now)
+        sends = self._ask(contact, now, None, Purpose.VERIFY)
         if sends:
             self._asked_at[contact.node_id] = now
             self._asked_at.move_to_end(contact.node_id)
@@ -49,26 +50,30 @@ class Probes:
         sends: list[Send] = []
         for target in targets:
             for contact in self._table.closest(target, 1):
-                sends += self._ask(contact, now, target)
+                sends += self._ask(contact, now, target, Purpose.EXPLORE)
         return sends
 
     def exchange(self, contact: Contact, now: float) -> list[Send]:
         """Ask a contact who is near us, and verify a few that we do not know."""
-        return self._ask(contact, now, self._table.node.id)
+        return self._ask(contact, now, self._table.node.id, Purpose.EXPLORE)
 
     def check(self, contact: Contact, now: float) -> list[Send]:
         """Ask a contact for a sign of life: a third of what an answer full of contacts costs."""
-        return self._ask(contact, now, None)
+        return self._ask(contact, now, None, Purpose.CHECK)
 
-    def _ask(self, contact: Contact, now: float, near: bytes | None) -> list[Send]:
+    def _ask(
+        self, contact: Contact, now: float, near: bytes | None, purpose: Purpose
+    ) -> list[Send]:
         """Ask a contact who is near a target, if one is given, unless too many are asked."""
         s, own_id = self._settings, self._table.node.id
         if self._under_way >= s.verifying_max or contact.node_id == own_id:
             return []
         self._under_way += 1
         count, follow_max = (s.k, s.verified_of_answer_max) if near else (0, 0)
-        question = FindNode(rpc=0, target=near or own_id, count=count)
-        probe = Probe(contact=contact, follow_max=follow_max)
+        known = self._table.closest(near, TAGS_MAX) if near else ()
+        tags = self._calls.tags_of(known)
+        question = FindNode(rpc=0, target=near or own_id, count=count, known=tags)
+        probe = Probe(contact=contact, purpose=purpose, follow_max=follow_max)
         return [self._calls.ask(contact, question, probe, now, retries=s.upkeep_retries_max)]
 
     def follow(self, probe: Probe, told: Iterable[Contact], now: float) -> list[Send]:

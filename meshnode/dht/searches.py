@@ -11,7 +11,7 @@ from meshnode.dht.paths import Paths
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.ids import Contact, NodeId
-from meshnode.wire.messages import FindNode, FoundNodes, FoundRecords, GetRecords, Send
+from meshnode.wire.messages import FindNode, FoundNodes, FoundRecords, GetRecords, PutRecord, Send
 
 
 class Searches:
@@ -53,7 +53,7 @@ class Searches:
         if self._passive or len(self._waiting) >= self._settings.lookups_waiting_max:
             self._end(search)
             return []
-        if len(self._running) >= self._settings.lookups_max:
+        if len(self._running) >= self._settings.lookups_max or (not search.joins and self._blind):
             self._waiting.append(search)
             return []
         self._counters.lookups += 1
@@ -67,7 +67,7 @@ class Searches:
     def start_next(self, now: float) -> list[Send]:
         """Start searches that wait in line while there is room."""
         sends: list[Send] = []
-        while self._waiting and len(self._running) < self._settings.lookups_max:
+        while self._waiting and len(self._running) < self._settings.lookups_max and not self._blind:
             sends += self.start(self._waiting.popleft(), now)
         return sends
 
@@ -83,18 +83,28 @@ class Searches:
         self._counters.rpcs += len(asked)
         return [self._ask(search, contact, now) for contact in asked]
 
+    def had_more(self, call: Call[Errand], message: FoundNodes) -> bool:
+        """Return whether who answered may have more to say than he was asked for."""
+        asked = call.question
+        if not isinstance(asked, FindNode) or asked.count > self._settings.told_by_strangers_max:
+            return False
+        return len(message.contacts) >= asked.count
+
     def ask_in_full(self, search: Search, contact: Contact, now: float) -> list[Send]:
-        """Ask what a search is about: the contact has answered a greeting."""
+        """Ask what a search is about: the contact was asked for little and had more to say."""
         return [] if search.over else [self._ask(search, contact, now, greeted=True)]
 
     def greet_instead(self, call: Call[Errand], now: float) -> None:
-        """Turn the repetition of a costly question to a stranger into a greeting.
+        """Turn the repetition of a question to a stranger into a greeting.
 
         A question for records to somebody whose cookie we lack is padded, and one that was silent
         is most likely dead.
         """
-        if isinstance(call.question, GetRecords) and not self.has_heard(call.contact, now):
-            call.question = FindNode(rpc=call.question.rpc, target=call.question.key, count=0)
+        question = call.question
+        if isinstance(question, PutRecord) or self.has_heard(call.contact, now):
+            return
+        target = question.key if isinstance(question, GetRecords) else question.target
+        call.question = FindNode(rpc=question.rpc, target=target, count=0)
 
     def has_heard(self, contact: Contact, now: float) -> bool:
         """Return whether we have heard of a contact lately enough to hold its cookie."""
@@ -102,13 +112,17 @@ class Searches:
         return known is not None and now - known.last_seen < self._settings.acquainted_s
 
     def _ask(self, search: Search, contact: Contact, now: float, *, greeted: bool = False) -> Send:
-        """Ask a contact; where no records are looked for, one not heard of lately is greeted."""
-        question, s = search.question, self._settings
-        upkeep = search.ticket is None
+        """Ask a contact; where no records are looked for, one not heard of lately for little."""
+        s = self._settings
+        greets = search.findings is None and not greeted and not self.has_heard(contact, now)
+        tags = self._calls.tags_of(search.lookup.known_to(contact.node_id))
+        question = replace(search.question, known=tags)
         if isinstance(question, FindNode):
-            heard = greeted or self.has_heard(contact, now)
-            question = replace(question, count=s.k if heard else 0)
-        retries = s.upkeep_retries_max if upkeep else s.retries_max
+            # Nobody takes note of who joins before his address is proved: he asks twice anyway.
+            first = 0 if search.joins else s.told_by_strangers_max
+            question = replace(question, count=first if greets else s.told_max)
+        idle = greets or search.ticket is None
+        retries = s.upkeep_retries_max if idle else s.retries_max
         return self._calls.ask(contact, question, search, now, retries=retries)
 
     def ask_to_keep(self, publication: Publication, keeper: Contact, now: float) -> Send:
@@ -127,9 +141,17 @@ class Searches:
         search.lookup.on_answer(sender, known)
         if search.findings is not None and isinstance(message, FoundRecords):
             news = search.findings.take(message.records, sender.node_id)
-            if news and message.more and search.findings.all_of_them:
+            # A first answer may have had no room for any record.
+            cut_short = message.more and not message.records
+            if cut_short or (news and message.more and search.findings.all_of_them):
                 search.lookup.on_more(sender.node_id)
         return self.advance(search, now)
+
+    @property
+    def _blind(self) -> bool:
+        """Whether we are joining and know too few yet to find anything."""
+        joining = self.joining
+        return joining is not None and joining.blind and len(self._table) < self._settings.k
 
     @property
     def joining(self) -> Search | None:

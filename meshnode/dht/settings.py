@@ -40,14 +40,22 @@ class DhtSettings:
 
     acquainted_s: float = 240.0
     """A contact heard within this time has our cookie still (five minutes): it is asked at once.
-    Where no records are looked for others are greeted first: a padded first question to the dead
-    costs six times as much."""
+    Where no records are looked for others are asked for a few contacts first: a padded first
+    question to the dead costs four times as much."""
 
     rtt_initial_s: float = 0.1
     rpc_timeout_s: float = 1.5
     """A contact that is silent for so long has failed."""
 
     # ---------------------------------------------------------------- one lookup
+
+    told_max: int = 8
+    """Contacts that a lookup of nodes wants of each it asks, beside those it knows: nobody has to
+    name all k where three answers do."""
+
+    told_by_strangers_max: int = 2
+    """The same of one whose cookie we lack: the question need not be padded for it, and near the
+    end of a lookup there is seldom more to tell. Who names so many is asked again."""
 
     rpcs_max: int = 64
     """Contacts asked in one lookup, or along one path; what ends a lookup that is fed ever closer

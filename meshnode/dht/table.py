@@ -145,6 +145,9 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         """See `add`. Splits as often as the paper allows; never asks anybody anything."""
         if node.long_id == self.node.long_id:
             return False
+        known = self._index.get(node.id)
+        if known is not None:
+            self._mortality.heard(node.last_seen - known.last_seen, node.last_seen)
         self._drop(node)
         while True:
             index = self.get_bucket_for(node)
@@ -188,10 +191,20 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             return 0.0
         return float(self.ksize * 2**ID_BITS / (near[-1].long_id ^ self.node.long_id))
 
+    def needs(self, contact: Contact) -> bool:
+        """Return whether a stranger would be one of our k nearest, or one of few in his bucket."""
+        bucket = self._bucket_of(contact.node_id)
+        if len(self) < 2 * self.ksize or 2 * len(bucket) < self.ksize:
+            return True
+        farthest = self._near(self.node.id, self.ksize, b"", False)[-1]
+        own = self.node.long_id
+        return bool(int.from_bytes(contact.node_id, "big") ^ own < farthest.long_id ^ own)
+
     def seen(self, contact: Contact, now: float) -> None:
         """Note a request from a contact at an address that is proved to be its own."""
         node = self._index.get(contact.node_id)
         if node is not None and node.contact.address == contact.address:
+            self._mortality.heard(now - node.last_seen, now)
             node.last_seen = now
             bucket = self._bucket_of(node.id)
             bucket.nodes[node.id] = bucket.nodes.pop(node.id)
@@ -199,11 +212,10 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
     def failed(self, contact: Contact, asked_at: float, now: float) -> Contact | None:
         """Note that a contact did not answer; return it if that was once too often.
 
-        Failures of questions that were under way together count once: they tell of one outage,
-        perhaps our own. Silence at another address than the one we know says nothing: somebody
-        may have lied about it.
+        Once is enough where it is more likely dead than not after so long. Failures of questions
+        that were under way together count once: they tell of one outage, perhaps our own. Silence
+        at another address than the one we know says nothing: somebody may have lied about it.
         """
-        self._mortality.note(len(self), now)
         node = self.get(contact.node_id)
         if node is None or node.contact.address != contact.address:
             return None
@@ -211,9 +223,10 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             return None
         node.failures += 1
         node.failed_at = now
-        if node.failures < self._failures_max:
+        likely_dead = now - node.last_seen > self.stale_after_s
+        if node.failures < self._failures_max and not likely_dead:
             return None
-        self._mortality.note(len(self), now, deaths=1)
+        self._mortality.died(asked_at - node.last_seen, now)
         self.remove_contact(node)
         return node.contact
 

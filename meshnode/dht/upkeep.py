@@ -33,7 +33,7 @@ class Care(Enum):
 
 SPREAD_MAX = 8
 """Distances explored after a join: all there are among 4,000 nodes."""
-FAR_LOOKS = 3
+FAR_LOOKS = 2
 """Looks opposite ourselves after a join, in a mesh so small that this shows all there are."""
 HURRIED_CHECKS = 4
 """Checks that follow the loss of a contact quickly. Where a third is dead one of them finds the
@@ -142,11 +142,11 @@ class Upkeep:
 
     def settle_target(self) -> bytes:
         """Return what to look up while the mesh is forming: ourselves, then the far end of it."""
+        own_id: bytes = self._table.node.id
         if len(self._table) < self._settings.k:
-            own: bytes = self._table.node.id
-            return own
+            return own_id
         self._far_looks += 1
-        return bytes(byte ^ 0xFF for byte in self._table.node.id)
+        return bytes(byte ^ 0xFF for byte in own_id)
 
     # ------------------------------------------------------------ targets worth a lookup
 

@@ -26,6 +26,10 @@ ACK_BYTES = 40
 CONTACT_BYTES = 56
 """A contact with an IPv6 address; one with a longer name may be left out of the first answer."""
 
+RECORDS_ANSWER_BYTES = 464
+"""A first answer with one record of a node or a provider and a few contacts. What has more to tell
+says so, and is asked again with the cookie that the answer brought."""
+
 
 def is_answer(message: Datagram) -> bool:
     """Return whether a message is sent because a datagram asked for it."""
@@ -49,6 +53,8 @@ def answer_bytes(message: Datagram) -> int:
         return ANSWER_BYTES + CONTACT_BYTES * message.count
     if isinstance(message, PutRecord):
         return ANSWER_BYTES
+    if isinstance(message, GetRecords):
+        return RECORDS_ANSWER_BYTES
     return MESSAGE_BYTES_MAX
 
 

@@ -21,6 +21,7 @@ from meshnode.dht.settings import DhtSettings
 from meshnode.identity.keys import Identity
 from meshnode.ids import Contact, ContentHash
 from meshnode.machine import Random
+from meshnode.sim.dht_account import Account
 from meshnode.sim.hostile import NETWORK, Hostile
 from meshnode.sim.links import Link
 from meshnode.sim.memo import memoise_signatures
@@ -88,6 +89,10 @@ class Mesh:
         self.told: dict[tuple[int, int], Callable[[Any], None]] = {}
         """By node and ticket: who is told of an end at once, in place of `done`."""
         self.live: set[int] = set()
+        self.account = Account() if real else None
+        """Where the bytes go, if they are counted."""
+        if self.account is not None:
+            self.network.on_sent = self.account.on_sent
         self._tickets = 0
         for _ in range(count):
             self.start()
@@ -109,6 +114,8 @@ class Mesh:
                 else:
                     self.done[index, effect.ticket] = (self.world.now, effect)
 
+        if self.account is not None:
+            self.account.of[contact.public_key] = machine
         self.identities.append(identity)
         self.contacts.append(contact)
         self.machines.append(machine)

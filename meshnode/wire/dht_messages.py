@@ -14,6 +14,8 @@ class FindNode:
     target: bytes
     count: int = 16
     """How many contacts are wanted at most; 0 asks for a sign of life only."""
+    known: bytes = b""
+    """Contacts that need not be named (`dht/tags.py`): most of an answer would be repetition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class GetRecords:
 
     rpc: int
     key: bytes
+    known: bytes = b""
+    """Contacts that need not be named, as in FindNode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,8 @@ HANDSHAKE_BYTES_MAX = 8 * KIB
 
 CONTACTS_PER_REPLY_MAX = 16
 """k: 16 IPv6 contacts with their keys are about 900 B."""
+KNOWN_BYTES_MAX = 4 + 2 * 64
+"""A salt and two bytes for each contact that an answer need not name."""
 UPDATES_PER_GOSSIP_MAX = 8
 ACCUSATIONS_PER_GOSSIP_MAX = 8
 LOADS_PER_GOSSIP_MAX = 9

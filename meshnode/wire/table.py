@@ -66,6 +66,7 @@ DIGEST = exactly(limits.DIGEST_BYTES)
 BLOB_SIZE = Uint(limits.BLOB_BYTES_MAX)
 CERTIFICATES = ListOf(Bytes(1, limits.CERTIFICATE_BYTES_MAX), limits.CERTIFICATE_CHAIN_MAX)
 CONTACTS = ListOf(CONTACT, limits.CONTACTS_PER_REPLY_MAX)
+KNOWN = Bytes(0, limits.KNOWN_BYTES_MAX)
 SIGNED = Bytes(1, limits.SIGNED_BYTES_MAX)
 
 TENSOR = Record(
@@ -101,9 +102,15 @@ CATALOG_ENTRY = Record(
 
 DATAGRAMS: dict[int, Record] = {
     **MEMBERSHIP,
-    5: Record(messages.FindNode, rpc=U64, target=ID, count=Uint(limits.CONTACTS_PER_REPLY_MAX)),
+    5: Record(
+        messages.FindNode,
+        rpc=U64,
+        target=ID,
+        count=Uint(limits.CONTACTS_PER_REPLY_MAX),
+        known=KNOWN,
+    ),
     6: Record(messages.FoundNodes, rpc=U64, contacts=CONTACTS),
-    7: Record(messages.GetRecords, rpc=U64, key=ID),
+    7: Record(messages.GetRecords, rpc=U64, key=ID, known=KNOWN),
     8: Record(
         messages.FoundRecords,
         rpc=U64,

@@ -211,6 +211,7 @@ def test_5_contacts_that_all_name_one_victim_bring_him_little(defended: bool) ->
     mesh = formed(12, seed=6, settings=settings, check=False)
     victim = contact_of(9999)
     beset(mesh, 6, victim)
+    mesh.run(20.0)  # until the looks that follow a join are over
     hits = 0
     plain_send = mesh.network.send
 

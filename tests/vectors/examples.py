@@ -256,7 +256,7 @@ REFUSED_DATAGRAMS: dict[str, tuple[str, str]] = {
     "trailing byte": ("89010a4040404009f50000", "canonical"),
     "number in the long form": ("89010a404040401809f500", "canonical"),
     "true as a number": ("89010a40404040f5f500", "rpc"),
-    "target of 2 bytes": ("890105404040400942000000", "target"),
+    "target of 2 bytes": ("8a010540404040094200000040", "target"),
 }
 """Name: hex, and a word that our refusal contains."""
 

@@ -32,7 +32,7 @@ from meshnode.wire.messages import (
     Received,
     Send,
 )
-from tests.unit.dht.driving import A, B, C, knowing, machine, reply, run, sends
+from tests.unit.dht.driving import A, B, C, knowing, machine, reply, run, sends, settled
 from tests.unit.dht.page import ALICE, BOB, CAROL, NETWORK, name, node, numbered, provider
 
 # ---------------------------------------------------------------- joining
@@ -169,7 +169,7 @@ def test_a_seed_is_asked_and_given_records_but_never_handed_out() -> None:
     assert asked.message.count == 0, "a greeting first"
     (in_full,) = sends(a.handle(reply(asked), now=1.1), FindNode)
     (next_asked,) = sends(a.handle(reply(in_full, B), now=1.1), FindNode)[:1]
-    a.handle(reply(next_asked), now=1.2)
+    settled(a, a.handle(reply(next_asked), now=1.2), 1.2)
     assert a.size == 1
     (told,) = sends(a.handle(Received(B, FindNode(rpc=9, target=bytes(32))), now=1.3), FoundNodes)
     assert C not in told.message.contacts

@@ -4,11 +4,13 @@ from meshnode.dht.machine import (
     Equivocation,
     FindNodes,
     FindRecords,
+    Join,
     LookupFinished,
 )
 from meshnode.dht.records import Record, key_of, sign
 from meshnode.identity.keys import Identity
 from meshnode.wire.messages import (
+    FindNode,
     GetRecords,
     Send,
 )
@@ -25,12 +27,37 @@ def test_a_lookup_reports_the_nearest_that_answered() -> None:
     a = knowing(B)
     (asked,) = sends(a.handle(FindNodes(7, CAROL.node_id), 1.0))
     (next_asked,) = sends(a.handle(reply(asked, C), 1.1))
-    assert (next_asked.recipient, next_asked.message.count) == (C, 0), "a stranger is greeted"
-    (in_full,) = sends(a.handle(reply(next_asked), 1.1))
-    assert (in_full.recipient, in_full.message.count) == (C, 16)
-    (finished,) = a.handle(reply(in_full), 1.2)
+    assert (next_asked.recipient, next_asked.message.count) == (C, 2), "a stranger"
+    (finished,) = a.handle(reply(next_asked, B), 1.2)
     assert finished == LookupFinished(ticket=7, closest=(C, B), rpcs=2)
     assert a.size == 2
+
+
+def test_a_stranger_who_names_as_many_as_it_was_asked_for_is_asked_again() -> None:
+    a = knowing(B)
+    (asked,) = sends(a.handle(FindNodes(7, CAROL.node_id), 1.0))
+    (next_asked,) = sends(a.handle(reply(asked, C), 1.1))
+    others = [numbered(n) for n in range(1, 10)]
+    (in_full,) = sends(a.handle(reply(next_asked, *others), 1.1))
+    assert (in_full.recipient, in_full.message.count) == (C, 8)
+    assert len(sends(a.handle(reply(in_full, *others), 1.2))) == a._settings.alpha
+
+
+def test_what_is_asked_for_while_we_join_waits_until_somebody_is_known() -> None:
+    a = machine()
+    (greeting,) = sends(a.handle(Join((B,)), 0.0))
+    assert a.handle(FindNodes(7, CAROL.node_id), 0.1) == []
+    (in_full,) = sends(a.handle(reply(greeting), 0.2))
+    effects = a.handle(reply(in_full), 0.3)
+    (asked,) = sends(effects, FindNode)
+    assert (asked.recipient, asked.message.target) == (B, CAROL.node_id)
+
+
+def test_what_is_asked_for_while_a_join_fails_is_answered_when_it_has() -> None:
+    a = machine()
+    a.handle(Join((B,)), 0.0)
+    a.handle(FindNodes(7, CAROL.node_id), 0.1)
+    assert LookupFinished(ticket=7, closest=()) in run(a, 2.0)
 
 
 def find(a: DhtMachine, record: Record, now: float, *, all_of_them: bool) -> list[Send]:
