@@ -6,6 +6,7 @@ from enum import Enum
 from meshnode.dht.findings import Findings
 from meshnode.dht.lookup import Lookup
 from meshnode.dht.paths import Paths
+from meshnode.dht.records import Record
 from meshnode.ids import Contact, NodeId
 from meshnode.wire.messages import FindNode, GetRecords, PutRecord
 
@@ -54,6 +55,7 @@ class Publication:
 
     ticket: int
     key: bytes
+    record: Record
     question: PutRecord
     enough: int | None
     """How many must keep it before that is reported; None: all that are asked must have answered,

@@ -56,16 +56,19 @@ class Publications:
         Raises LocalProtocolError for a record that nobody would take: publishing it is a bug.
         """
         record = self._opened(command)
-        self._store.put(record, command.record, self._own, now)
+        refused = self._store.refusal(record, command.record, now, cas=command.cas)
+        if refused is not None and command.cas is not None:
+            return [PublishFinished(ticket=command.ticket, stored=0, conflicts=1, seq_held=refused)]
         named = isinstance(record, NameRecord)
-        if named:
-            self._seqs.note(command.key, record.seq)
         publication = Publication(
             ticket=command.ticket,
             key=command.key,
             question=PutRecord(rpc=0, record=command.record, cas=command.cas),
             enough=None if named else self._settings.k,
+            record=record,
         )
+        if command.cas is None:
+            self._keep_here(publication, now)
         view = self._horizon.view(now)
         if view is View.PART or (named and view is not View.ALL) or self._busy:
             return list(self._searches.start(self._look(publication, command.ticket, now), now))
@@ -112,6 +115,13 @@ class Publications:
             raise LocalProtocolError("a record is published under its own key")
         return record
 
+    def _keep_here(self, publication: Publication, now: float) -> None:
+        """Keep our own copy. One that lost a swap would be found here, newer than what won."""
+        record, data = publication.record, publication.question.record
+        self._store.put(record, data, self._own, now, cas=publication.question.cas)
+        if isinstance(record, NameRecord):
+            self._seqs.note(publication.key, record.seq)
+
     @property
     def _busy(self) -> bool:
         """Whether so much is being stored that the next record waits in the line of lookups."""
@@ -143,6 +153,8 @@ class Publications:
         if publication.reported or not due:
             return []
         publication.reported = True
+        if publication.question.cas is not None and publication.stored >= publication.conflicts:
+            self._keep_here(publication, now)
         finished = PublishFinished(
             ticket=publication.ticket,
             stored=publication.stored,

@@ -118,6 +118,14 @@ class RecordStore:
             self._seqs.note(key, record.seq)
         return Verdict.KEPT
 
+    def refusal(self, record: Record, data: bytes, now: float, *, cas: int | None) -> int | None:
+        """Return None if nothing held speaks against a record, else the number that does."""
+        key, signer = key_of(record), signer_of(record)
+        held = self.held(key, signer, now)
+        if self._objection(record, data, held, cas) is None:
+            return None
+        return held.seq if held is not None else self._seqs.highest(key)
+
     def held(self, key: bytes, signer: PublicKey, now: float) -> Held | None:
         """Return the live record of one signer under a key, None if there is none."""
         held = self._shelves.get(key, {}).get(signer)

@@ -108,7 +108,7 @@ class Announcing:
             record = self._next(before, info, entry, signer)
             done = await self._directory.publish(record, signer, cas=before.seq if before else None)
             stored = done.stored
-            if done.seq_held <= record.seq:
+            if done.stored >= done.conflicts and done.seq_held <= record.seq:
                 break
         # The same signed bytes are announced again until the next start of this node.
         self._directory.keep_announced(
