@@ -132,6 +132,32 @@ class XChaCha:
         return plain
 
 
+def seal_once(key: bytes, nonce: bytes, plaintext: bytes, ad: bytes) -> bytes:
+    """Return ciphertext and tag of ChaCha20-Poly1305 under a key that is used once or twice."""
+    if HAVE_CRYPTOGRAPHY:
+        return ChaCha20Poly1305(key).encrypt(nonce, plaintext, ad)
+    sealed: bytes = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+        plaintext, ad, nonce, key
+    )
+    return sealed
+
+
+def open_once(key: bytes, nonce: bytes, sealed: bytes, ad: bytes) -> bytes | None:
+    """Undo `seal_once`; None if it does not open."""
+    if HAVE_CRYPTOGRAPHY:
+        try:
+            return ChaCha20Poly1305(key).decrypt(nonce, sealed, ad)
+        except InvalidTag:
+            return None
+    try:
+        plain: bytes = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+            sealed, ad, nonce, key
+        )
+    except (CryptoError, ValueError):  # the latter if it is shorter than a tag
+        return None
+    return plain
+
+
 def hchacha20(key: bytes, start: bytes) -> bytes:
     """Return HChaCha20(key, start), from a block of ChaCha20 without its final addition.
 

@@ -117,3 +117,19 @@ def test_xchacha_is_libsodiums_with_either_library(
                 cipher.open(number, bad, b"ad")
         with pytest.raises(RemoteProtocolError):
             cipher.open(number, sealed, b"other")
+
+
+@pytest.mark.parametrize("have", [True, False])
+def test_what_is_sealed_once_is_libsodiums_with_either_library(
+    monkeypatch: pytest.MonkeyPatch, have: bool
+) -> None:
+    monkeypatch.setattr(aead, "HAVE_CRYPTOGRAPHY", have)
+    for plain in (b"", b"a" * 100):
+        sealed = aead.seal_once(KEY, NONCE, plain, b"ad")
+        assert sealed == nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+            plain, b"ad", NONCE, KEY
+        )
+        assert aead.open_once(KEY, NONCE, sealed, b"ad") == plain
+        assert aead.open_once(KEY, NONCE, sealed, b"other") is None
+        for bad in (sealed[:-1], sealed[:-1] + bytes([sealed[-1] ^ 1]), b"", bytes(15)):
+            assert aead.open_once(KEY, NONCE, bad, b"ad") is None

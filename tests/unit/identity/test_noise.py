@@ -1,12 +1,15 @@
 """The Noise XX pattern, against the vectors that cacophony and snow publish."""
 
+import hmac
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshnode.errors import LocalProtocolError, RemoteProtocolError
-from meshnode.identity.noise import NAME_XX, NONCE_MAX, CipherState, NoiseXX
+from meshnode.identity.noise import NAME_XX, NONCE_MAX, CipherState, NoiseXX, hkdf
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "noise.json").read_text())
 KEY = b"k" * 32
@@ -78,3 +81,20 @@ def test_a_key_is_never_used_past_its_last_nonce() -> None:
         state.encrypt(b"", b"x")
     with pytest.raises(RemoteProtocolError, match="used up"):
         state.decrypt(b"", bytes(16))
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.sampled_from([2, 3]))
+def test_hkdf_is_that_of_the_standard_library(key: bytes, material: bytes, outputs: int) -> None:
+    secret = hmac.digest(key, material, "sha256")
+    expected: list[bytes] = []
+    for number in range(1, outputs + 1):
+        last = expected[-1] if expected else b""
+        expected.append(hmac.digest(secret, last + bytes([number]), "sha256"))
+    assert hkdf(key, material, outputs) == tuple(expected)
+
+
+def test_a_cut_message_does_not_open() -> None:
+    sealed = CipherState(KEY).encrypt(b"", b"x")
+    for cut in (b"", sealed[:1], sealed[:-1]):
+        with pytest.raises(RemoteProtocolError):
+            CipherState(KEY).decrypt(b"", cut)
