@@ -9,9 +9,8 @@ from typing import Protocol
 
 from meshnode.errors import RemoteProtocolError
 from meshnode.identity.keys import Identity
-from meshnode.identity.sealing import MAC1_BYTES, OVERHEAD_BYTES, PAIR_KEYS_MAX, Sealer
+from meshnode.identity.sealing import PAIR_KEYS_MAX, Sealer
 from meshnode.ids import NetworkId, PublicKey
-from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 
 
 class SealingKeys(Protocol):
@@ -46,11 +45,8 @@ class RingSealer:
 
     def is_for_me(self, packet: bytes) -> bool:
         """Return whether the sender knows our key and one of the mesh's: a hash for each key."""
-        if not OVERHEAD_BYTES <= len(packet) <= DATAGRAM_BYTES_MAX:
-            return False
-        mac1, rest = packet[:MAC1_BYTES], memoryview(packet)[MAC1_BYTES:]
         for sealer in self._present().values():
-            if sealer.made(mac1, rest):
+            if sealer.is_for_me(packet):
                 self._hit = (packet, sealer)
                 return True
         return False

@@ -20,7 +20,6 @@ from meshnode.identity.aead import XChaCha
 from meshnode.identity.keys import Identity, random_bytes, x25519_public
 from meshnode.ids import Address, NetworkId, PublicKey
 from meshnode.wire.limits import DATAGRAM_BYTES_MAX
-from meshnode.wire.tensor import Buffer
 
 MAC1_BYTES = 16
 KEY_BYTES = 32
@@ -105,13 +104,9 @@ class Sealer:
         """Return whether the sender knows our key and the mesh's; no public-key work is done."""
         if not OVERHEAD_BYTES <= len(packet) <= DATAGRAM_BYTES_MAX:
             return False
-        return self.made(packet[:MAC1_BYTES], memoryview(packet)[MAC1_BYTES:])
-
-    def made(self, mac1: bytes, rest: Buffer) -> bool:
-        """Return whether this MAC over the rest of a packet is one for us."""
         mac = self._own_mac.copy()
-        mac.update(rest)
-        return hmac.compare_digest(mac.digest(), mac1)
+        mac.update(memoryview(packet)[MAC1_BYTES:])
+        return hmac.compare_digest(mac.digest(), packet[:MAC1_BYTES])
 
     def knows(self, sender: bytes) -> bool:
         """Return whether the pair key of a sender is at hand, so that opening is cheap."""
