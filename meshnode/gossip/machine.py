@@ -25,6 +25,7 @@ Nothing here raises because of a message: what makes no sense is ignored.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 
 from meshnode.caps import Caps
@@ -49,7 +50,7 @@ from meshnode.gossip.member import Member
 from meshnode.gossip.own import OwnSelf
 from meshnode.gossip.owntime import OwnTime
 from meshnode.gossip.settings import GossipSettings
-from meshnode.gossip.sizes import Packer, datagram_bytes
+from meshnode.gossip.sizes import Packer
 from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
 from meshnode.gossip.words import Witness
@@ -147,6 +148,10 @@ class SwimMachine:
         """Return one member, whatever its state, or None if it is not known."""
         return self._table.get(node_id)
 
+    def is_present(self, node_id: NodeId) -> bool:
+        """Return whether another member is believed alive or merely suspected."""
+        return self._table.knows_tag(tag_of(node_id))
+
     def members(self) -> tuple[Member, ...]:
         """Return every other member still remembered, whatever its state."""
         return self._table.all()
@@ -170,6 +175,9 @@ class SwimMachine:
         if self._own.left:
             return []
         own_now = self._own_time(now)
+        if type(event) is Received and type(event.message) is Glimpses and self._started:
+            self._hear_glimpses(event.sender, event.message, own_now)
+            return ()
         self._start(now, own_now)
         if isinstance(event, Leave):
             self._own.leave()
@@ -197,9 +205,7 @@ class SwimMachine:
 
     def next_timer(self) -> float | None:
         """See `Machine.next_timer`; None before the first input and after leaving."""
-        if not self._started or self._own.left:
-            return None
-        return self._time.timer(self._due_at)
+        return self._time.timer(self._due_at) if self._started and not self._own.left else None
 
     # ------------------------------------------------------------------ inputs
 
@@ -211,7 +217,8 @@ class SwimMachine:
                 return self._receive(event, now, own_now)
             case Join():
                 others = [c for c in event.contacts if c.public_key != self._own.public_key]
-                return self._join(others[:JOIN_MAX], own_now)
+                greet = partial(self._detector.introduce, now=own_now, again=JOIN_AGAIN)
+                return [ping for contact in others[:JOIN_MAX] for ping in greet(contact)]
             case SetLoad():
                 return [*self._speaker.set_load(event.load, now)]
             case HearLoad():
@@ -245,6 +252,11 @@ class SwimMachine:
             case _:
                 return []  # the DHT's
 
+    def _hear_glimpses(self, sender: Contact, message: Glimpses, own_now: float) -> None:
+        """Take what is most of a large mesh's messages and makes nothing due."""
+        if self._table.knows_tag(tag_of(sender.node_id)):
+            self._speaker.glimpses.hear(message.entries, own_now, self._table.tags)
+
     def _receive_word(
         self, event: Received, message: MembershipWord, now: float, own_now: float
     ) -> list[SwimEffect]:
@@ -254,8 +266,6 @@ class SwimMachine:
         match message:
             case Nack():
                 self._detector.nacked(sender, message.sequence)
-            case Glimpses() if known:
-                self._speaker.glimpses.hear(message.entries, own_now, self._table.tags)
             case Digest() if known and event.proved:
                 summary = self._speaker.exchange.compare(
                     sender, message, self._own.incarnation, own_now
@@ -273,12 +283,6 @@ class SwimMachine:
         return []
 
     # ------------------------------------------------------------------ joining, pings and acks
-
-    def _join(self, contacts: Sequence[Contact], own_now: float) -> list[SwimEffect]:
-        effects: list[SwimEffect] = []
-        for contact in contacts:
-            effects += self._detector.introduce(contact, own_now, again=JOIN_AGAIN)
-        return effects
 
     def _accuse(self, node_id: NodeId, now: float, own_now: float) -> list[SwimEffect]:
         """Suspect a member, and tell it first (Lifeguard's buddy system)."""
@@ -300,7 +304,8 @@ class SwimMachine:
         accused = any(a.suspect == self._own.tag for a in ping.accusations)
         member = self._table.by_tag(tag)
         packed = Packer()
-        if member is None or introduced or accused or self._is_about_us(ping):
+        about_us = any(u.contact.public_key == self._own.public_key for u in ping.updates)
+        if member is None or introduced or accused or about_us:
             packed.add_update(self._own.word)
         for word in introduced:
             if member is not None and word.incarnation < member.incarnation:
@@ -309,9 +314,6 @@ class SwimMachine:
         if introduced and self._welcomes.take(tag, own_now):
             self._speaker.welcome(sender)
         return [Send(sender, self._speaker.ack(ping.sequence, packed, now))]
-
-    def _is_about_us(self, ping: Ping) -> bool:
-        return any(u.contact.public_key == self._own.public_key for u in ping.updates)
 
     def _acked(self, sender: Contact, ack: Ack, now: float, own_now: float) -> list[SwimEffect]:
         passed_on, direct = self._detector.acked(sender, ack.sequence, own_now)
@@ -332,8 +334,6 @@ class SwimMachine:
         member = self._table.get(sender.node_id)
         one_way_ms = 0.0 if member is None else (member.rtt_ms or 0.0) / 2
         return effects + self._loads.hear(said.loads, tag_of(sender.node_id), one_way_ms, now)
-
-    # ------------------------------------------------------------------ push-pull
 
     def _learn(
         self, sender: Contact, summary: Summary, now: float, own_now: float
@@ -396,12 +396,5 @@ class SwimMachine:
             earliest = self._news_sent_at + self._settings.news_every_s
             self._news_at = max(own_now + NEWS_GATHER_S, earliest)
         self._due_at = self._due()
-        return [e for e in effects if not isinstance(e, Send) or self._affordable(e, now)]
-
-    def _affordable(self, send: Send, now: float) -> bool:
-        """Charge what must not wait; all else was charged when it was composed."""
-        match send.message:
-            case Gossip() | Glimpses() | Subscribe():
-                return True
-            case _:
-                return self._speaker.budget.urgent(datagram_bytes(send.message), now)
+        affords = self._speaker.affords
+        return [e for e in effects if type(e) is not Send or affords(e, now)] if effects else []

@@ -37,6 +37,7 @@ from meshnode.wire.messages import (
     LoadRecord,
     Ping,
     Send,
+    Subscribe,
 )
 
 OWED_PACKETS = 4
@@ -81,6 +82,14 @@ class Speaker:
     def mesh_is_small(self) -> bool:
         """Whether everybody's load goes to everybody."""
         return self._cluster_size() <= self._settings.small_mesh_max
+
+    def affords(self, send: Send, now: float) -> bool:
+        """Charge what must not wait; all else was charged when it was composed."""
+        match send.message:
+            case Gossip() | Glimpses() | Subscribe():
+                return True
+            case _:
+                return self.budget.urgent(datagram_bytes(send.message), now)
 
     # ------------------------------------------------------------------ pings and acks
 

@@ -1,6 +1,7 @@
 """Load: what this node says about itself, made from its lanes and its meter."""
 
 from collections.abc import Callable
+from math import inf
 
 import trio
 
@@ -11,6 +12,8 @@ from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.messages import LoadRecord
 
 REPORT_EVERY_S = 0.25
+REST_EVERY_S = 1.0
+"""The same of a node that has nothing to do, as often as loads are gossiped."""
 
 
 class LoadReporter:
@@ -52,6 +55,10 @@ class LoadReporter:
 
     async def run(self, publish: Callable[[LoadRecord], None]) -> None:
         """Hand a fresh record to membership, which gossips the latest, until cancelled."""
+        said, said_at = None, -inf
         while True:
-            publish(self.record())
+            now, shown = trio.current_time(), (self._held(), self._warm(), self._draining())
+            if shown != said or not self._meter.at_rest or now - said_at >= REST_EVERY_S:
+                said, said_at = shown, now
+                publish(self.record())
             await trio.sleep(REPORT_EVERY_S)

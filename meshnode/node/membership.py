@@ -87,6 +87,10 @@ class Membership:
         """Return the other members believed alive or merely suspected."""
         return self._machine.alive()
 
+    def is_present(self, node_id: NodeId) -> bool:
+        """Return whether another member is believed alive or merely suspected."""
+        return self._machine.is_present(node_id)
+
     def contact_of(self, node_id: NodeId) -> Contact | None:
         """Return where a member listens, or None if it is not known."""
         member = self._machine.member(node_id)
@@ -144,8 +148,7 @@ async def rejoin_lost(
     """
     turn = 0
     while True:
-        have = {m.contact.public_key for m in membership.alive()}
-        missing = [c for c in known() if c.public_key not in have]
+        missing = [c for c in known() if not membership.is_present(c.node_id)]
         if missing:
             start = turn % len(missing)
             membership.join(tuple((missing[start:] + missing[:start])[:4]))

@@ -19,6 +19,8 @@ from meshnode.wire.messages import LoadRecord, ModuleLoad
 
 WAIT_MEMORY_S = 2.0
 """Time constant of the published mean and sigma of w."""
+REST_MS = 0.05
+"""Half of the unit that is published."""
 SCALE_GAIN = 0.05
 """How fast a curve's scale follows measured/nominal. With 0.2 the noise of single batches (in the
 model a quarter of their time) goes into what is published, and who happens to look fast is flooded:
@@ -198,6 +200,12 @@ class LoadMeter:
         self._said.pop(module, None)
 
     # ------------------------------------------------------------------ what is known
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is no work, and there was none for so long that it shows in no record."""
+        busy = self._queues or self._running or self._loads
+        return not busy and self._mean_ms < REST_MS and self._square_ms < REST_MS * REST_MS
 
     def wait_ms(self, now: float) -> float:
         """Return w: how long a request that arrives now would wait before its batch starts."""

@@ -35,9 +35,10 @@ from meshnode.sim.gossiping import GOSSIP_KINDS, swim_machine, want_loads
 from meshnode.sim.hostile import NETWORK
 from meshnode.sim.nat import Nat
 from meshnode.sim.network import OWN_MESH, Host, Network
+from meshnode.sim.reporting import REPORT_EVERY_S, Reporting
 from meshnode.sim.serving import ServiceModel, Serving
+from meshnode.wire.messages import LoadRecord
 
-REPORT_EVERY_S = 0.25
 REJOIN_EVERY_S = 5.0
 REJOIN_AT_ONCE = 4
 BOOTSTRAP_EVERY_S = 120.0
@@ -296,7 +297,8 @@ class SimNode:
         self._bootstrap()
         if self.swim is not None:
             if self.parts.reports:
-                self._soon(self._rng.random() * REPORT_EVERY_S, self._report)
+                reporting = Reporting(self._world, self.serving, self._say_load, self._soon)
+                reporting.begin(self._rng.random() * REPORT_EVERY_S)
             self._soon(REJOIN_EVERY_S, self._rejoin)
         if self.dht is not None and self.parts.announces:
             self._soon(self._rng.random(), self._announce)
@@ -306,18 +308,15 @@ class SimNode:
         self.join(tuple(dict.fromkeys((*self._sponsors, *self.saved.contacts))))
         self._soon(BOOTSTRAP_EVERY_S, self._bootstrap)
 
-    def _report(self) -> None:
-        record = self.serving.record(self.now)
+    def _say_load(self, record: LoadRecord) -> None:
         self._world.give(self._world.now, self._swim_slot, SetLoad(record))
-        self._soon(REPORT_EVERY_S, self._report)
 
     def _rejoin(self) -> None:
         """Offer gossip what the DHT knows and it does not, as `node/membership.py` does."""
         assert self.swim is not None, "started only with gossip"
-        have = {m.contact.public_key for m in self.swim.alive()}
+        is_present, own = self.swim.is_present, self.contact.public_key
         known = dict.fromkeys((*self._dht_contacts(), *self.saved.contacts))
-        own = self.contact.public_key
-        missing = [c for c in known if c.public_key not in have and c.public_key != own]
+        missing = [c for c in known if c.public_key != own and not is_present(c.node_id)]
         if missing:
             start = self._turn % len(missing)
             chosen = (missing[start:] + missing[:start])[:REJOIN_AT_ONCE]

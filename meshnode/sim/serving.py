@@ -88,6 +88,8 @@ class Serving:
         self.ran_late = 0
         """Requests that were run after their deadline: must stay 0."""
         self.draining = False
+        self.on_work: Callable[[], None] = lambda: None
+        """Told when there is work after a time without."""
         self.models: dict[ContentHash, ServiceModel] = {}
         """What this node holds, with how fast it is at it."""
         self._world = world
@@ -166,6 +168,8 @@ class Serving:
             return
         now = self.now
         lane.waiters[request] = waiter
+        if self.meter.at_rest:
+            self.on_work()
         self.meter.enqueued(lane.module, now)
         self._world.give(self._world.now, lane.slot, Offer(request, waiter.run_by))
 

@@ -1,0 +1,38 @@
+"""LoadReporter: often while there is work, once a second at rest, at once when a lane changes."""
+
+import trio
+import trio.testing
+
+from meshnode.ids import ContentHash, NodeId
+from meshnode.node.load import LoadReporter
+from meshnode.placement.observe import LoadMeter
+from meshnode.wire.messages import LoadRecord
+
+MODULE = ContentHash(b"m" * 32)
+
+
+async def test_a_node_at_rest_says_so_once_a_second_and_work_four_times(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    meter = LoadMeter(NodeId(b"n" * 32), speed=100)
+    warm: list[ContentHash] = []
+    said: list[tuple[float, LoadRecord]] = []
+    reporter = LoadReporter(meter, held=tuple, warm=lambda: tuple(warm), draining=lambda: False)
+
+    def publish(record: LoadRecord) -> None:
+        said.append((trio.current_time(), record))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reporter.run, publish)
+        await trio.sleep(4.1)
+        assert len(said) == 5
+        warm.append(MODULE)
+        await trio.sleep(0.3)
+        assert len(said) == 6
+        assert said[-1][1].modules[0].warm
+        said.clear()
+        meter.enqueued(MODULE, trio.current_time())
+        await trio.sleep(2.0)
+        assert len(said) == 8
+        assert said[-1][1].in_flight == 1
+        nursery.cancel_scope.cancel()
