@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from struct import Struct
 
 from meshnode.gossip.settings import GossipSettings
-from meshnode.ids import NodeTag
+from meshnode.ids import TAG_BYTES, NodeTag
 from meshnode.wire.limits import GLIMPSES_MAX
 from meshnode.wire.messages import LoadRecord
 
 _HEAD = Struct(">8sHHHB")
-_ENTRY = Struct(">8sH20s")
+_ENTRY = Struct(">QH20s")
+"""With the tag as a number: most of what a large mesh hears is entries, and numbers hash fast."""
 LATEST_MAX = 2 * GLIMPSES_MAX
 MODULE_BYTES = 3
 MODULES = 5
@@ -44,41 +45,49 @@ class GlimpseTable:
 
     def __init__(self, settings: GossipSettings) -> None:
         self._age_s_max = settings.glimpse_age_s_max
-        self._held: dict[NodeTag, tuple[float, bytes]] = {}
-        """When it was written, by our clock, and the entry's bytes after the age."""
-        self._latest: deque[NodeTag] = deque(maxlen=LATEST_MAX)
-        """Whose entry was heard last: those are passed on."""
+        self._written_at: dict[int, float] = {}
+        """By our clock; of two tables, because most entries are only compared with this one."""
+        self._rests: dict[int, bytes] = {}
+        """The entry's bytes after the age."""
+        self._latest: deque[tuple[int, float, bytes]] = deque(maxlen=LATEST_MAX)
+        """The entries heard last, with when they were written: those are passed on."""
 
     def __len__(self) -> int:
         """Return how many members are glimpsed."""
-        return len(self._held)
+        return len(self._written_at)
 
     def hear(self, entries: bytes, now: float, known: Container[NodeTag]) -> None:
         """Keep entries that are younger than those held, of members that are known."""
-        held, latest = self._held, self._latest
+        held, rests, latest = self._written_at, self._rests, self._latest
         oldest = now - self._age_s_max
-        for raw, age, rest in _ENTRY.iter_unpack(entries):
+        for tag, age, rest in _ENTRY.iter_unpack(entries):
             written_at = now - age / AGES_PER_S
-            before = held.get(raw)
+            before = held.get(tag)
             if before is None:
-                if written_at < oldest or raw not in known:
+                if written_at < oldest or _tag(tag) not in known:
                     continue
-            elif before[0] >= written_at:
+            elif before >= written_at:
                 continue
-            held[raw] = (written_at, rest)
-            latest.append(raw)
+            held[tag] = written_at
+            rests[tag] = rest
+            latest.append((tag, written_at, rest))
 
     def forget(self, tag: NodeTag) -> None:
         """Drop a member's glimpse."""
-        self._held.pop(tag, None)
+        number = _number(tag)
+        if self._written_at.pop(number, None) is not None:
+            del self._rests[number]
+            kept = [entry for entry in self._latest if entry[0] != number]
+            self._latest = deque(kept, maxlen=LATEST_MAX)
 
     def of(self, tag: NodeTag, now: float) -> Glimpse | None:
         """Return what is glimpsed of a member, or None."""
-        held = self._held.get(tag)
-        if held is None or now - held[0] > self._age_s_max:
+        written_at = self._written_at.get(_number(tag))
+        if written_at is None or now - written_at > self._age_s_max:
             return None
-        _, _, wait, speed, flags = _HEAD.unpack_from(tag + bytes(2) + held[1])
-        tail = held[1][_HEAD.size - 10 :]
+        rest = self._rests[_number(tag)]
+        _, _, wait, speed, flags = _HEAD.unpack_from(tag + bytes(2) + rest)
+        tail = rest[_HEAD.size - 10 :]
         heads = (tail[i : i + MODULE_BYTES] for i in range(0, len(tail), MODULE_BYTES))
         return Glimpse(wait, speed, bool(flags & 1), frozenset(h for h in heads if any(h)))
 
@@ -86,21 +95,30 @@ class GlimpseTable:
         """Return our own entry and those heard last, as many as one datagram takes."""
         entries = [own]
         oldest = now - self._age_s_max
-        for tag in dict.fromkeys(reversed(self._latest)):
-            held = self._held.get(tag)
-            if held is None or held[0] < oldest:
+        listed: set[int] = set()
+        for tag, written_at, rest in reversed(self._latest):  # of two of one member the younger
+            if tag in listed or written_at < oldest:
                 continue
-            age = max(0, int((now - held[0]) * AGES_PER_S))
-            entries.append(_ENTRY.pack(tag, age, held[1]))
+            listed.add(tag)
+            age = max(0, int((now - written_at) * AGES_PER_S))
+            entries.append(_ENTRY.pack(tag, age, rest))
             if len(entries) == GLIMPSES_MAX:
                 break
         return b"".join(entries)
 
     def forget_old(self, now: float) -> None:
         """Drop what has aged out."""
-        old = [tag for tag, (at, _) in self._held.items() if now - at > self._age_s_max]
-        for tag in old:
-            del self._held[tag]
+        oldest = now - self._age_s_max
+        for tag in [tag for tag, at in self._written_at.items() if at < oldest]:
+            del self._written_at[tag], self._rests[tag]
+
+
+def _number(tag: NodeTag) -> int:
+    return int.from_bytes(tag, "big")
+
+
+def _tag(number: int) -> NodeTag:
+    return NodeTag(number.to_bytes(TAG_BYTES, "big"))
 
 
 def entry_of(tag: NodeTag, load: LoadRecord | None) -> bytes:

@@ -5,11 +5,13 @@ of its members' hashes, so that a change costs one hash and no look at the other
 """
 
 from hashlib import blake2b
+from struct import Struct
 
 from meshnode.ids import NodeTag
 from meshnode.wire.membership_table import PART_BYTES, PARTS
 
 ROW_BYTES = PARTS * PART_BYTES
+_ROW = Struct(f">{PARTS}I")
 
 
 def part_of(tag: NodeTag) -> int:
@@ -29,11 +31,9 @@ class Parts:
 
     def row(self, tag: NodeTag, incarnation: int) -> bytes:
         """Return all hashes, with one more member (the own node) in."""
-        own = part_of(tag)
-        return b"".join(
-            (h ^ _hash(tag, incarnation) if i == own else h).to_bytes(PART_BYTES, "big")
-            for i, h in enumerate(self._hashes)
-        )
+        hashes = self._hashes.copy()
+        hashes[part_of(tag)] ^= _hash(tag, incarnation)
+        return _ROW.pack(*hashes)
 
 
 def differing(a: bytes, b: bytes) -> list[int]:

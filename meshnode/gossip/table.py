@@ -79,8 +79,7 @@ class MemberTable:
 
     def knows_tag(self, tag: NodeTag) -> bool:
         """Return whether a present member has this tag."""
-        member = self._members.get(tag)
-        return member is not None and member.state.present
+        return tag in self._members and tag not in self._gone
 
     @property
     def tags(self) -> Container[NodeTag]:

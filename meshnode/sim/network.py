@@ -91,6 +91,9 @@ class Network:
         self._check = check
         """Called with every message sent, e.g. to see that it can be encoded."""
         self._real = real
+        self._coded: tuple[object, bool, bytes, Any] = (None, False, b"", None)
+        """The last message, whether it proved an address, its bytes, and what they decode to: the
+        same one to several members is coded once."""
         self._numbers: dict[PublicKey, int] = {}
         self._cuts: set[tuple[int, int]] = set()
         """Sides between which nothing passes, by (from, to)."""
@@ -229,30 +232,26 @@ class Network:
         message = send.message
         if self._check is not None:
             self._check(message)
-        data = b""
+        data, decoded = b"", message
         if self._real:
             encoded = self._encoded(source, sender, send)
             if encoded is None:
                 return
-            data = encoded
-        address = send.recipient.address
-        link = self.routes.link(sender.address, address)
-        copies = 2 if self.rng.random() < link.duplicates else 1
-        decoded: Datagram | None = None if data else message
-        for _ in range(copies):
+            data, decoded = encoded
+        address, size = send.recipient.address, len(data) + SEALING_BYTES
+        link, rng = self.routes.link(sender.address, address), self.rng
+        for _ in range(2 if rng.random() < link.duplicates else 1):
             # Both are drawn for every packet, so that one packet's fate does not change what the
             # generator says to the next.
             lost = self._losses.lost(link, sender.address, address)
-            jitter_s = jitter_of(link, self.rng)
+            jitter_s = jitter_of(link, rng)
             if self._trace:
                 self._note(sender, send, data, lost)
-            if lost or len(data) + SEALING_BYTES > link.mtu:
+            if lost or size > link.mtu:
                 self.lost += 1
                 continue
-            if decoded is None:
-                decoded = decode_datagram(data).message
             when = self.world.now + link.delay_s + jitter_s
-            self._carry(source, sender, Send(send.recipient, decoded), when)
+            self._carry(source, sender, send.recipient, decoded, when)
 
     @property
     def digest(self) -> str:
@@ -265,59 +264,80 @@ class Network:
         if self._trace:
             self._digest.update(f"{_microseconds(self.world.now)} {what}\n".encode())
 
-    def _encoded(self, source: Host | None, sender: Contact, send: Send) -> bytes | None:
-        """Return the bytes of a datagram, None if it fits none; count them."""
+    def _encoded(
+        self, source: Host | None, sender: Contact, send: Send
+    ) -> tuple[bytes, Datagram] | None:
+        """Return the bytes of a datagram and what its reader makes of them, None if it fits none;
+        count them.
+        """
         holds = source is not None and self._holds_cookie(source, send.recipient)
         message = send.message
-        envelope = Envelope(message=message, issued=_COOKIE, returned=_COOKIE if holds else b"")
-        try:
-            padded = 0 if holds or not is_question(message) else answer_bytes(message)
-            data = encode_datagram(envelope, pad_to=min(_PADDED_BYTES, padded))
-        except ProtocolError:
-            self.too_long += 1
-            return None
+        if message is not self._coded[0] or holds is not self._coded[1]:
+            try:
+                padded = 0 if holds or not is_question(message) else answer_bytes(message)
+                around = Envelope(message=message, issued=_COOKIE, returned=_COOKIE * holds)
+                data = encode_datagram(around, pad_to=min(_PADDED_BYTES, padded))
+            except ProtocolError:
+                self.too_long += 1
+                return None
+            self._coded = (message, holds, data, decode_datagram(data).message)
+        data, decoded = self._coded[2:]
         size = len(data) + SEALING_BYTES
         self.bytes_by[type(message)] += size
         if source is not None:
             source.bytes += size
         if self.on_sent is not None:
             self.on_sent(sender, send, size)
-        return data
+        return data, decoded
 
-    def _carry(self, source: Host | None, sender: Contact, send: Send, when: float) -> None:
+    def _carry(
+        self,
+        source: Host | None,
+        sender: Contact,
+        recipient: Contact,
+        message: Datagram,
+        when: float,
+    ) -> None:
         """Bring a packet to where it is addressed, through the NATs in between."""
+        target = self.hosts.get(recipient.address)
         if source is not None and source.nat is not None:
             nat, inside = source.nat, sender.address
-            near = self.hosts.get(send.recipient.address)
-            if near is None or near.nat is not nat:  # it leaves the box
-                outside = nat.outward(inside, send.recipient.address, self.world.now)
+            if target is None or target.nat is not nat:  # it leaves the box
+                outside = nat.outward(inside, recipient.address, self.world.now)
                 sender = Contact(sender.public_key, outside)
-        target = self.hosts.get(send.recipient.address)
         if target is not None and (target.nat is None or (source and source.nat is target.nat)):
-            self._arrive(source, sender, target, send, when)
+            self._arrive(source, sender, target, recipient, message, when)
             return
-        box = self._nats.get(send.recipient.address.host)
+        box = self._nats.get(recipient.address.host)
         if box is not None:
-            self.world.call(when, lambda: self._through(box, source, sender, send))
+            self.world.call(when, lambda: self._through(box, source, sender, recipient, message))
             return
         self.lost += 1  # nobody there
 
-    def _through(self, box: Nat, source: Host | None, sender: Contact, send: Send) -> None:
+    def _through(
+        self, box: Nat, source: Host | None, sender: Contact, recipient: Contact, message: Datagram
+    ) -> None:
         """Bring a packet to a host behind a NAT, if the box lets it in when it comes."""
-        inside = box.inward(send.recipient.address, sender.address, self.world.now)
+        inside = box.inward(recipient.address, sender.address, self.world.now)
         target = None if inside is None else self.hosts.get(inside)
         if target is None:
             self.lost += 1
         else:
-            self._arrive(source, sender, target, send, self.world.now)
+            self._arrive(source, sender, target, recipient, message, self.world.now)
 
     def _arrive(
-        self, source: Host | None, sender: Contact, target: Host, send: Send, when: float
+        self,
+        source: Host | None,
+        sender: Contact,
+        target: Host,
+        recipient: Contact,
+        message: Datagram,
+        when: float,
     ) -> None:
         if source is not None and source.mesh != target.mesh:
             self.strangers += 1
             return
-        key = send.recipient.public_key
+        key = recipient.public_key
         if target.contact.public_key != key or not self.passes(source, target):
             self.lost += 1  # sealed for somebody else, or cut off
             return
@@ -327,9 +347,9 @@ class Network:
         else:
             proved = source is not None and self._proves(source, sender, target)
         if source is not None:
-            self._give_cookie(source, target, send.recipient.address, when)
-        slot = target.hears.get(type(send.message))
-        self.world.give(when, slot or target.slots[0], Received(sender, send.message, proved))
+            self._give_cookie(source, target, recipient.address, when)
+        slot = target.hears.get(type(message))
+        self.world.give(when, slot or target.slots[0], Received(sender, message, proved))
 
     # ------------------------------------------------------------------ cookies
 

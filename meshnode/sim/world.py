@@ -1,12 +1,12 @@
-"""World: a heap of future inputs, a virtual clock, and any number of machines. One thread, one
+"""World: an agenda of future inputs, a virtual clock, and any number of machines. One thread, one
 order, no real clock: the same inputs give the same run.
 """
 
-import heapq
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from meshnode.machine import Machine
+from meshnode.sim.agenda import Agenda
 from meshnode.sim.clocks import Clock, Pace
 
 InputT = TypeVar("InputT")
@@ -17,7 +17,17 @@ Act = Callable[[], object]
 class Slot(Generic[InputT, EffectT]):
     """One machine in the world: who performs its effects, its clock, and its armed timer."""
 
-    __slots__ = ("armed", "clock", "gone", "handle", "machine", "pace", "perform", "ticket")
+    __slots__ = (
+        "armed",
+        "clock",
+        "gone",
+        "handle",
+        "machine",
+        "next_timer",
+        "pace",
+        "perform",
+        "ticket",
+    )
 
     def __init__(
         self,
@@ -28,6 +38,7 @@ class Slot(Generic[InputT, EffectT]):
     ) -> None:
         self.machine = machine
         self.handle = machine.handle
+        self.next_timer = machine.next_timer
         self.perform = perform
         self.clock = clock
         self.pace = pace
@@ -47,9 +58,8 @@ class World(Generic[InputT, EffectT]):
         """Inputs handled and timers served since the beginning."""
         self.after_step: Callable[[Machine[InputT, EffectT]], None] | None = None
         """Called with each machine that took a step: where invariants are checked."""
-        self._due: list[tuple[float, int, Slot[InputT, EffectT] | None, Any]] = []
-        """A heap of (when, order, slot, event); event None is the slot's timer, slot None an
-        action of the scenario."""
+        self._due: Agenda[tuple[Slot[InputT, EffectT] | None, Any]] = Agenda()
+        """Slots and events; event None is the slot's timer, slot None an action of the scenario."""
         self._order = 0
         self._slots: dict[int, Slot[InputT, EffectT]] = {}
         self._gone: list[Machine[InputT, EffectT]] = []
@@ -83,12 +93,12 @@ class World(Generic[InputT, EffectT]):
     def give(self, when: float, slot: Slot[InputT, EffectT], event: InputT) -> None:
         """As `at`, for who has the slot in hand."""
         self._order += 1
-        heapq.heappush(self._due, (when, self._order, slot, event))
+        self._due.push(when, self._order, (slot, event))
 
     def call(self, when: float, act: Act) -> None:
         """Do something at a time of the world: a fault, a check, a request from outside."""
         self._order += 1
-        heapq.heappush(self._due, (when, self._order, None, act))
+        self._due.push(when, self._order, (None, act))
 
     @property
     def due(self) -> int:
@@ -105,24 +115,24 @@ class World(Generic[InputT, EffectT]):
     def run(self, until: float = float("inf"), steps_max: int = 1_000_000_000) -> int:
         """Run up to and with `until`, or until nothing is due; return how many steps it took."""
         began = self.steps
-        due, pop = self._due, heapq.heappop
-        while due and due[0][0] <= until:
-            self.now, order, slot, event = pop(due)
+        pop = self._due.pop
+        while (entry := pop(until)) is not None:
+            self.now, order, (slot, event) = entry
             if slot is None:
                 event()
             elif not slot.gone and (event is not None or slot.ticket == order):
-                self._step(slot, order, event)
+                if slot.pace is None:
+                    self._serve(slot, event)
+                else:
+                    self._step(slot.pace, slot, order, event)
                 assert self.steps - began < steps_max, "the world does not come to rest"
         if until != float("inf"):
             self.now = max(self.now, until)
         return self.steps - began
 
-    def _step(self, slot: Slot[InputT, EffectT], order: int, event: object) -> None:
+    def _step(self, pace: Pace, slot: Slot[InputT, EffectT], order: int, event: object) -> None:
         """Serve one input or timer now, or put it in line if the node has no time for it."""
-        pace = slot.pace
-        if pace is None:
-            self._serve(slot, event)
-        elif not pace.waiting and pace.stalled_until <= self.now:
+        if not pace.waiting and pace.stalled_until <= self.now:
             self._serve(slot, event)
             if pace.each_s:
                 pace.stall(self.now + pace.each_s)
@@ -159,12 +169,12 @@ class World(Generic[InputT, EffectT]):
             slot.armed = None
             for effect in slot.machine.tick(now):
                 perform(effect)
-            timer = slot.machine.next_timer()
+            timer = slot.next_timer()
             assert timer is None or timer > now, "stuck timer"
         else:
             for effect in slot.handle(event, now):  # type: ignore[arg-type]  # `give` took an InputT
                 perform(effect)
-            timer = slot.machine.next_timer()
+            timer = slot.next_timer()
         if timer != slot.armed:
             self._arm_at(slot, timer)
         if self.after_step is not None:
@@ -180,4 +190,4 @@ class World(Generic[InputT, EffectT]):
             when = timer if slot.clock is None else slot.clock.world(timer)
             self._order += 1
             slot.ticket = self._order
-            heapq.heappush(self._due, (max(when, self.now), self._order, slot, None))
+            self._due.push(max(when, self.now), self._order, (slot, None))
