@@ -24,7 +24,6 @@ from meshnode.machine import Random
 from meshnode.sim.dht_account import Account
 from meshnode.sim.hostile import NETWORK, Hostile
 from meshnode.sim.links import Link
-from meshnode.sim.memo import memoise_signatures
 from meshnode.sim.network import Network, contact_of
 from meshnode.sim.world import World
 from meshnode.wire.codec import Envelope, encode_datagram
@@ -76,7 +75,6 @@ class Mesh:
         settings: DhtSettings = SETTINGS,
     ) -> None:
         self.settings = settings
-        memoise_signatures()
         self.rng = Random(seed)
         self.world: World[DhtInput, DhtEffect] = World()
         self.network = Network(

@@ -12,7 +12,6 @@ from meshnode.sim.clocks import Clock, Pace
 from meshnode.sim.doors import Door
 from meshnode.sim.gossiping import acquaint
 from meshnode.sim.links import Link
-from meshnode.sim.memo import memoise_signatures
 from meshnode.sim.network import Network
 from meshnode.sim.node import Parts, Place, SimNode
 from meshnode.sim.streams import Streams
@@ -33,7 +32,6 @@ class SimMesh:
         trace: bool = False,
         real: bool = True,
     ) -> None:
-        memoise_signatures()
         self.rng = Random(seed)
         self.parts = parts or Parts()
         self.world: World[Any, Any] = World()

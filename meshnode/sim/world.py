@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from meshnode.machine import Machine
 from meshnode.sim.agenda import Agenda
 from meshnode.sim.clocks import Clock, Pace
+from meshnode.sim.memo import remembered_signatures
 
 InputT = TypeVar("InputT")
 EffectT = TypeVar("EffectT")
@@ -115,6 +116,13 @@ class World(Generic[InputT, EffectT]):
     def run(self, until: float = float("inf"), steps_max: int = 1_000_000_000) -> int:
         """Run up to and with `until`, or until nothing is due; return how many steps it took."""
         began = self.steps
+        with remembered_signatures():
+            self._run(until, began + steps_max)
+        if until != float("inf"):
+            self.now = max(self.now, until)
+        return self.steps - began
+
+    def _run(self, until: float, steps_max: int) -> None:
         pop = self._due.pop
         while (entry := pop(until)) is not None:
             self.now, order, (slot, event) = entry
@@ -125,10 +133,7 @@ class World(Generic[InputT, EffectT]):
                     self._serve(slot, event)
                 else:
                     self._step(slot.pace, slot, order, event)
-                assert self.steps - began < steps_max, "the world does not come to rest"
-        if until != float("inf"):
-            self.now = max(self.now, until)
-        return self.steps - began
+                assert self.steps < steps_max, "the world does not come to rest"
 
     def _step(self, pace: Pace, slot: Slot[InputT, EffectT], order: int, event: object) -> None:
         """Serve one input or timer now, or put it in line if the node has no time for it."""
