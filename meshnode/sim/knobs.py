@@ -4,10 +4,11 @@ Drawn as FoundationDB and TigerBeetle do it: most runs have some faults, few hav
 have none, so that a failure can be seen apart from its company.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshnode.machine import Random
 from meshnode.sim.links import Bursts, Link, Spread
+from meshnode.wire.limits import DATAGRAM_BYTES_MAX
 
 FORM_S = 15.0
 FAULTS_S = 60.0
@@ -45,6 +46,12 @@ class Knobs:
     """Hosts without the mesh's secret that try to join."""
     requests_s: float
     """Requests a second in the whole mesh; 0 for none."""
+    budget_s: float = 5.0
+    """How long a request may take."""
+    liars: int = 0
+    """Byzantine members of the second kind: they equivocate and lie about loads."""
+    natted: int = 0
+    """Members behind NAT boxes: they reach others, others reach them through a mapping at most."""
     faults_s: float = FAULTS_S
     settle_s: float = SETTLE_S
 
@@ -64,7 +71,10 @@ class Knobs:
             ("jumps", self.jump_every_s),
             (f"{self.hostile} hostile", self.hostile),
             (f"{self.strangers} strangers", self.strangers),
-            ("requests", self.requests_s),
+            (f"requests of {self.budget_s:g} s", self.requests_s),
+            (f"{self.liars} liars", self.liars),
+            (f"{self.natted} behind NAT", self.natted),
+            (f"MTU {self.link.mtu}", self.link.mtu < DATAGRAM_BYTES_MAX),
         )
         return ", ".join([*words, *(word for word, on in turned if on)])
 
@@ -97,7 +107,26 @@ def draw(seed: int, *, nodes: int | None = None) -> Knobs:
         strangers=rng.randint(1, 3) if rng.random() < 0.3 else 0,
         requests_s=maybe(0.6, 1.0, 20.0),
     )
-    return knobs
+    return _more(seed, knobs, nodes is None)
+
+
+def _more(seed: int, knobs: Knobs, larger: bool) -> Knobs:
+    """Draw what came later, by numbers of its own: a seed that once failed keeps what it had."""
+    rng = Random(f"more knobs {seed}")
+    count = rng.choice((17, 24, 33, 40))
+    if larger and rng.random() < 0.15:
+        knobs = replace(knobs, nodes=count)
+    mtu, fragments = rng.choice((1000, 1200, 576)), rng.random() < 0.7
+    if rng.random() < 0.2:
+        link = replace(knobs.link, mtu=mtu, fragments=fragments)
+        back = link if knobs.back is knobs.link else knobs.back
+        knobs = replace(knobs, link=link, back=back)
+    return replace(
+        knobs,
+        budget_s=rng.choice((0.2, 1.0, 5.0)),
+        liars=max(1, knobs.nodes // 8) if rng.random() < 0.25 else 0,
+        natted=rng.randint(1, 3) if rng.random() < 0.25 else 0,
+    )
 
 
 def _draw_link(rng: Random) -> Link:

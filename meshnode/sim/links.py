@@ -61,7 +61,9 @@ class Link:
     """Chance that a packet is held back by `reorder_s`."""
     reorder_s: float = 0.05
     mtu: int = DATAGRAM_BYTES_MAX
-    """A longer datagram is dropped, as where fragments are; bytes above IP and UDP."""
+    """Bytes above IP and UDP. A longer datagram goes in fragments, and is lost with one of them."""
+    fragments: bool = True
+    """Whether there are any: many paths drop them."""
     bytes_per_s: float = 125e6
     """For streams; datagrams are too small for it to matter."""
 
@@ -109,8 +111,14 @@ class Losses:
         self._rng = rng
         self._bad: set[tuple[Address, Address]] = set()
 
-    def lost(self, link: Link, source: Address, target: Address) -> bool:
+    def lost(self, link: Link, source: Address, target: Address, size: int) -> bool:
         """Return whether one packet is lost. Draws the same numbers whatever came of others."""
+        if size <= link.mtu:
+            return self._one(link, source, target)
+        fragments = [self._one(link, source, target) for _ in range(-(-size // link.mtu))]
+        return any(fragments) or not link.fragments
+
+    def _one(self, link: Link, source: Address, target: Address) -> bool:
         lost = self._rng.random() < link.loss
         if link.bursts is None:
             return lost

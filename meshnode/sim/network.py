@@ -243,11 +243,11 @@ class Network:
         for _ in range(2 if rng.random() < link.duplicates else 1):
             # Both are drawn for every packet, so that one packet's fate does not change what the
             # generator says to the next.
-            lost = self._losses.lost(link, sender.address, address)
+            lost = self._losses.lost(link, sender.address, address, size)
             jitter_s = jitter_of(link, rng)
             if self._trace:
                 self._note(sender, send, data, lost)
-            if lost or size > link.mtu:
+            if lost:
                 self.lost += 1
                 continue
             when = self.world.now + link.delay_s + jitter_s

@@ -12,6 +12,7 @@ from meshnode.ids import ContentHash, NodeId, RequestId, tag_of
 from meshnode.machine import Random
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, Scored, choose
+from meshnode.sim.broken import Broken
 from meshnode.sim.mesh import SimMesh
 from meshnode.sim.node import SimNode
 from meshnode.sim.serving import Served
@@ -177,6 +178,8 @@ class Placing:
         node_id = best.candidate.contact.node_id
         job.home.board.on_answer(node_id, job.request, "", observed_ms, job.home.now)
         if self._end(job, "answered"):
+            if self._world.now > job.deadline:
+                raise Broken(f"{job.home.name} took an answer after the deadline for one")
             self.latencies_ms.append((self._world.now - job.asked_at) * 1000)
             self.served_by[best.candidate.name] += 1
 

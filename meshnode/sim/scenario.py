@@ -14,8 +14,10 @@ from meshnode.sim.gossiping import GOSSIP_KINDS
 from meshnode.sim.hostile import Accuser, Hostile
 from meshnode.sim.invariants import Broken, Invariants
 from meshnode.sim.knobs import FORM_S, Knobs, draw
+from meshnode.sim.liars import Liar
 from meshnode.sim.links import Link
 from meshnode.sim.mesh import SimMesh
+from meshnode.sim.nat import Nat, NatKind
 from meshnode.sim.node import SimNode
 from meshnode.sim.placing import Load, Placing
 from meshnode.sim.serving import ServiceModel
@@ -101,8 +103,9 @@ class Scenario:
             node = self.mesh.add(clock=self._clock(), pace=Pace(), site=1 + index % 2)
             self.honest.append(node)
             self.invariants.members.add(node.identity.public_key)
-        for index in range(knobs.hostile):
+        for index in range(knobs.hostile + knobs.liars):
             self._add_hostile(index)
+        natted = [self._behind_nat(index) for index in range(knobs.natted)]
         self.invariants.watch()
         self.invariants.gossip.exempt.update(contact.public_key for contact in self._hostile)
         for node in self.honest:
@@ -110,6 +113,8 @@ class Scenario:
             node.start((self.rng.choice(up),) if up else ())
             node.hold(MODULE, self._model())
             self.mesh.run(self.rng.random() * JOIN_EVERY_S)
+        for node in natted:
+            node.start((self.rng.choice(self.honest).contact,))
         for _ in range(knobs.strangers):
             stranger = self.mesh.add(mesh=b"another")
             stranger.start(tuple(node.contact for node in self.honest))
@@ -122,7 +127,9 @@ class Scenario:
             for hostile in self._hostile:
                 node.join((hostile,))
         if knobs.requests_s:
-            load = Load(MODULE, knobs.requests_s, until=world.now + knobs.faults_s)
+            load = Load(
+                MODULE, knobs.requests_s, until=world.now + knobs.faults_s, budget_s=knobs.budget_s
+            )
             self.placing.begin(load, self.honest)
         self._begin_fetches(until=world.now + knobs.faults_s)
         self.faults.begin(self.honest)
@@ -134,8 +141,8 @@ class Scenario:
         for contact in self._hostile:
             self.mesh.network.kill(contact)
         for stranger in self.mesh.nodes:
-            if stranger.alive and stranger.place.mesh:
-                stranger.crash()
+            if stranger.alive and (stranger.place.mesh or stranger.place.nat):
+                stranger.crash()  # nobody need see who cannot be reached
         self.mesh.network.link = Link(delay_s=0.01, jitter_s=0.002)
         self.mesh.network.routes.between = {}
         self.mesh.run(self.knobs.settle_s)
@@ -244,9 +251,25 @@ class Scenario:
         victim = self.honest[0].contact
         rng = Random(f"hostile {self.seed} {index}")
         self.mesh.network.plug(host, Hostile(node.contact, node.identity, rng, victim))
-        accuser = Accuser(node.identity, lambda: [n.contact for n in self.honest], rng)
-        self.mesh.network.plug(host, accuser, kinds=GOSSIP_KINDS)
+        lies: Accuser | Liar
+        if index < self.knobs.hostile:
+            lies = Accuser(node.identity, self._contacts, rng)
+        else:
+            lies = Liar(node.contact, node.identity, self._contacts, rng)
+            self.invariants.liars.add(node.identity.public_key)
+        self.mesh.network.plug(host, lies, kinds=GOSSIP_KINDS)
         self._hostile.append(node.contact)
+
+    def _contacts(self) -> list[Contact]:
+        return [node.contact for node in self.honest]
+
+    def _behind_nat(self, index: int) -> SimNode:
+        """A member that cannot be reached unless it spoke first, behind a box of its own."""
+        node = self.mesh.add(host=f"192.168.{index}.2", clock=self._clock(), pace=Pace())
+        kind = self.rng.choice(list(NatKind))
+        node.place.nat = Nat(kind, f"10.98.0.{index + 1}", idle_s=self.rng.choice((2.0, 30.0)))
+        self.invariants.members.add(node.identity.public_key)
+        return node
 
 
 def run_seed(seed: int, *, nodes: int | None = None) -> Outcome:

@@ -85,8 +85,10 @@ class Serving:
         speed: int = SPEED,
     ) -> None:
         self.meter = LoadMeter(node, speed=speed, started_unix_s=lives)
-        self.ran_late = 0
-        """Requests that were run after their deadline: must stay 0."""
+        self.on_offer: Callable[[RequestId, float], None] = lambda request, left_s: None
+        """Told of every request that comes, and how long it has left by the node's clock."""
+        self.on_begin: Callable[[RequestId], None] = lambda request: None
+        """Told of every request whose batch begins."""
         self.draining = False
         self.on_work: Callable[[], None] = lambda: None
         """Told when there is work after a time without."""
@@ -94,7 +96,7 @@ class Serving:
         """What this node holds, with how fast it is at it."""
         self._world = world
         self._rng = rng
-        self._clock = clock
+        self.clock = clock
         self._lanes: dict[ContentHash, _Lane] = {}
         self._turns: deque[Callable[[], None]] = deque()
         self._busy = False
@@ -110,7 +112,12 @@ class Serving:
     def now(self) -> float:
         """What the node's own clock says; every time below is on it."""
         world_now = self._world.now
-        return world_now if self._clock is None else self._clock.local(world_now)
+        return world_now if self.clock is None else self.clock.local(world_now)
+
+    @property
+    def world_now(self) -> float:
+        """The world's time, for those who watch."""
+        return self._world.now
 
     def rearm(self) -> None:
         """The node's clock has jumped."""
@@ -135,6 +142,7 @@ class Serving:
         if model is None or self._stopped or self.draining:
             then(Served("stopping" if model is not None else "not held"))
             return
+        self.on_offer(request, run_by - self.now)
         lane = self._lanes.get(module)
         if lane is None:
             lane = self._open(module, model, self.now + model.cold_ms / 1000)
@@ -158,7 +166,7 @@ class Serving:
         batcher = Batcher(BatchingSettings(batch_max=model.batch_max))
         lane = self._lanes[module] = _Lane(module, model, batcher, warm_at=warm_at)
         lane.slot = self._world.add(
-            batcher, lambda effect: self._perform(lane, effect), clock=self._clock
+            batcher, lambda effect: self._perform(lane, effect), clock=self.clock
         )
         self.meter.opened(module, cores=1, of=1)
         return lane
@@ -203,11 +211,13 @@ class Serving:
         for request in requests:
             if lane.waiters[request].run_by <= now:  # its time ran out before its turn came
                 self._leave(lane, request, "late")
-        batch = [lane.waiters.pop(r) for r in requests if r in lane.waiters]
+        begun = [request for request in requests if request in lane.waiters]
+        batch = [lane.waiters.pop(request) for request in begun]
         if not batch:
             self._end(lane, None)
             return
-        self.ran_late += sum(w.run_by <= now for w in batch)
+        for request in begun:
+            self.on_begin(request)
         self.meter.started(lane.module, len(batch), now, batch_max=lane.batcher.bound)
         noise = lane.model.noise
         factor = self._rng.lognormvariate(-noise * noise / 2, noise) if noise else 1.0

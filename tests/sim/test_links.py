@@ -1,5 +1,6 @@
 """What lies between nodes: loss in bursts, delays, MTU, NAT, partitions, cookies, streams."""
 
+from dataclasses import replace
 from itertools import pairwise
 from statistics import mean
 
@@ -65,7 +66,7 @@ class Place:
 
 def test_bursts_lose_as_much_as_they_say_and_in_a_row() -> None:
     link, losses = Link(bursts=Bursts.of(0.25, packets=5.0)), Losses(Random(1))
-    lost = [losses.lost(link, A, B) for _ in range(40_000)]
+    lost = [losses.lost(link, A, B, 100) for _ in range(40_000)]
     assert mean(lost) == pytest.approx(0.25, abs=0.02)
     after_a_loss = mean(b for a, b in pairwise(lost) if a)
     assert after_a_loss == pytest.approx(0.8, abs=0.03)
@@ -73,7 +74,7 @@ def test_bursts_lose_as_much_as_they_say_and_in_a_row() -> None:
 
 def test_independent_loss_is_independent() -> None:
     link, losses = Link(loss=0.25), Losses(Random(1))
-    lost = [losses.lost(link, A, B) for _ in range(40_000)]
+    lost = [losses.lost(link, A, B, 100) for _ in range(40_000)]
     assert mean(b for a, b in pairwise(lost) if a) == pytest.approx(0.25, abs=0.02)
 
 
@@ -91,8 +92,16 @@ def test_delays_have_the_shape_that_is_asked_for() -> None:
     assert drawn[Spread.LOGNORMAL][3960] > drawn[Spread.EXPONENTIAL][3960]
 
 
-def test_a_datagram_longer_than_the_path_takes_is_dropped() -> None:
-    place = Place(Link(delay_s=0.05, jitter_s=0.0, mtu=600))
+def test_a_datagram_in_fragments_is_lost_with_one_of_them() -> None:
+    losses = Losses(Random(1))
+    link = Link(loss=0.1, mtu=600)
+    lost = [losses.lost(link, A, B, 1200) for _ in range(20_000)]
+    assert 0.18 < sum(lost) / len(lost) < 0.20
+    assert all(losses.lost(replace(link, fragments=False), A, B, 601) for _ in range(9))
+
+
+def test_a_datagram_longer_than_the_path_takes_is_dropped_where_fragments_are() -> None:
+    place = Place(Link(delay_s=0.05, jitter_s=0.0, mtu=600, fragments=False))
     contacts = tuple(contact_of(n) for n in range(16))
     source, target = place.contacts[:2]
     place.network.send(source, Send(target, FoundNodes(rpc=1, contacts=contacts)))

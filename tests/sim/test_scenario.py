@@ -30,6 +30,15 @@ def test_what_must_hold_holds_whatever_goes_wrong(seed: int) -> None:
     assert outcome.facts["lookups"] > 10
 
 
+def test_liars_boxes_and_fragments_break_nothing() -> None:
+    knobs = draw(13, nodes=4)
+    link = replace(knobs.link, mtu=576, fragments=True)
+    knobs = replace(knobs, link=link, back=link, liars=1, natted=2, requests_s=5.0, budget_s=0.2)
+    outcome = Scenario(13, knobs=replace(knobs, faults_s=20.0, settle_s=60.0)).run()
+    assert not outcome.failure, (outcome.command, outcome.failure)
+    assert "1 liars, 2 behind NAT, MTU 576" in outcome.knobs
+
+
 @pytest.mark.parametrize(("seed", "nodes"), SEEDS)
 def test_what_once_failed_does_not_fail_again(seed: int, nodes: int) -> None:
     outcome = run_seed(seed, nodes=nodes)
