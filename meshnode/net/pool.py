@@ -5,7 +5,7 @@ itself only when it surely was not carried out; anything else is the caller's de
 to a peer there are, and in which order, is told by `Detours`; without them there is its address.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,6 +43,10 @@ class Detours(Protocol):
 
     async def circuit(self, contact: Contact) -> Transport:
         """Return a pipe to it through a relay, or raise PeerUnreachable."""
+        ...
+
+    async def half_way(self, contact: Contact) -> Transport:
+        """Return a stream that it opened while we opened it, or raise PeerUnreachable."""
         ...
 
     def worked(self, contact: Contact, step: Step) -> None:
@@ -237,7 +241,9 @@ class ConnectionPool:
             return await connect(where, self._channel, self._settings)
         assert self._detours is not None, "a detour comes from them"
         if step.way is Way.CIRCUIT:
-            return await self._through_a_relay(contact, self._detours)
+            return await self._at_the_end_of(self._detours.circuit, contact)
+        if step.way is Way.HALF_WAY:
+            return await self._at_the_end_of(self._detours.half_way, contact)
         node_id = contact.node_id
         arrived = self._wanted.setdefault(node_id, trio.Event())
         try:
@@ -248,16 +254,18 @@ class ConnectionPool:
             if self._wanted.get(node_id) is arrived:
                 del self._wanted[node_id]
 
-    async def _through_a_relay(self, contact: Contact, detours: Detours) -> Connection:
-        """Shake hands at the end of a circuit; a circuit for each key, as in `connect`."""
+    async def _at_the_end_of(
+        self, detour: Callable[[Contact], Awaitable[Transport]], contact: Contact
+    ) -> Connection:
+        """Shake hands at the end of a detour; a detour for each key, as in `connect`."""
         *first, last = self._channel.offers()
         for psk in first:
             try:
-                pipe = await detours.circuit(contact)
+                pipe = await detour(contact)
                 return await secure(pipe, contact, self._channel, self._settings, psk=psk)
             except (RemoteProtocolError, trio.BrokenResourceError):
                 continue
-        pipe = await detours.circuit(contact)
+        pipe = await detour(contact)
         return await secure(pipe, contact, self._channel, self._settings, psk=last)
 
     async def _run(self, connection: Connection, handler: Handler) -> None:

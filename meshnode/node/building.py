@@ -134,13 +134,9 @@ class Building:
         self.datagrams.seeds.update(seed.public_key for seed in self.mesh.seeds)
         self.pool = ConnectionPool(channel, net, nursery)
         self.tokens = Tokens()
+        met = self.datagrams.vouched
         self.listener = Listener(
-            channel,
-            net,
-            self._answer,
-            pool=self.pool,
-            tokens=self.tokens,
-            vouched=self.datagrams.vouched,
+            channel, net, self._answer, pool=self.pool, tokens=self.tokens, vouched=met
         )
         port = await self._bind(probe_port=probe_port)
         self.contact = Contact(self.identity.public_key, self._own_address(port))

@@ -268,6 +268,8 @@ class Doctor:
     def _path(self, connection: Connection) -> str:
         if connection.peer.relayed:
             return f"relayed by {connection.peer.address}"
+        if self.reach.was_met_half_way(connection.peer.node_id):
+            return f"met half-way at {connection.peer.address}"
         worked = self.reach.way_of(connection.peer.node_id)
         if not connection.initiator:
             called = worked is not None and worked.way is Way.CALL_BACK

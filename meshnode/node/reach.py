@@ -7,7 +7,7 @@ where it may lead.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -18,9 +18,10 @@ from meshnode.errors import (
     PeerUnreachable,
 )
 from meshnode.identity.keys import Identity
-from meshnode.ids import Address, Contact, NodeId, short
+from meshnode.ids import Address, Contact, NodeId, PublicKey, node_id_of, short
 from meshnode.net.connection import Peer
 from meshnode.net.listener import Listener
+from meshnode.net.meeting import meet
 from meshnode.net.pool import ConnectionPool
 from meshnode.net.relay import arrange
 from meshnode.net.settings import NetSettings
@@ -33,7 +34,7 @@ from meshnode.node.tunnel import Tunnel
 from meshnode.node.upgrading import Upgrading
 from meshnode.reach.dialable import may_dial
 from meshnode.reach.rate import AskRate
-from meshnode.reach.steps import Step, WayMemory, Worked, plan
+from meshnode.reach.steps import Step, Way, WayMemory, Worked, plan
 from meshnode.reach.verdicts import Standing
 from meshnode.wire.messages import Reply, Request
 from meshnode.wire.reach import (
@@ -43,11 +44,15 @@ from meshnode.wire.reach import (
     CompareExpelled,
     DialBack,
     Examine,
+    Meet,
     OfferCircuit,
+    OfferMeeting,
     OpenCircuit,
     Passed,
     ReachRequest,
     Reserve,
+    Seen,
+    WhereIs,
 )
 
 _log = logging.getLogger(__name__)
@@ -81,6 +86,8 @@ class Reach:
     _dial_rate: AskRate = field(
         default_factory=lambda: AskRate(every_s=DIAL_EVERY_S, burst=DIAL_BURST)
     )
+    _met: set[NodeId] = field(default_factory=set)
+    """Those whose connection was opened half-way by them, while it lasts."""
     _dialling: set[NodeId] = field(default_factory=set)
     _circuits: int = 0
 
@@ -121,8 +128,15 @@ class Reach:
         """Return the way by which a node was reached last, if it was lately."""
         return self._memory.of(node_id, trio.current_time())
 
+    def was_met_half_way(self, node_id: NodeId) -> bool:
+        """Return whether both sides opened the connection with a node at the same moment."""
+        worked = self.way_of(node_id)
+        return node_id in self._met or (worked is not None and worked.way is Way.HALF_WAY)
+
     def worked(self, contact: Contact, step: Step) -> None:
-        """See `Detours.worked`."""
+        """See `Detours.worked`. Whoever was to call back may have been met half-way first."""
+        if step.way is Way.CALL_BACK and contact.node_id in self._met:
+            step = replace(step, way=Way.HALF_WAY)
         self._memory.note(contact.node_id, step, trio.current_time())
 
     async def call_back(self, contact: Contact) -> None:
@@ -135,6 +149,25 @@ class Reach:
         link, reply = await self._ask(contact, OpenCircuit(target=contact.node_id), Circuit)
         assert isinstance(reply, Circuit), "checked where it was asked for"
         return await arrange(link.contact, reply.token, self.identity, link.network, self.net)
+
+    async def half_way(self, contact: Contact) -> Transport:
+        """See `Detours.half_way`."""
+        link, reply = await self._ask(contact, Meet(target=contact.node_id), Circuit)
+        assert isinstance(reply, Circuit), "checked where it was asked for"
+        return await self._meet(link, reply.token, contact.public_key)
+
+    async def _meet(self, link: Link, token: bytes, expected: PublicKey) -> Transport:
+        async def where() -> Address:
+            seen = await link.ask(WhereIs(token=token))
+            if not isinstance(seen, Seen) or seen.contact.public_key != expected:
+                raise PeerUnreachable(f"{_name_of(link)} does not say where the other one is")
+            address = seen.contact.address
+            near = (*self.near, link.contact.address.host)
+            if not may_dial(address.host, address.port, near=near):
+                raise PeerUnreachable("this node does not connect to such an address")
+            return address
+
+        return await meet(link.contact, token, self.identity, link.network, self.net, where=where)
 
     async def _ask(
         self, wanted: Contact, request: Request, expected: type[Reply]
@@ -163,12 +196,14 @@ class Reach:
         if peer.certificate is None:
             raise NotAMember("only a member may ask this")
         match request:
-            case Reserve() | CallBack() | OpenCircuit() | Examine():
+            case Reserve() | CallBack() | OpenCircuit() | Examine() | Meet() | WhereIs():
                 return await self.rendezvous.answer(peer, request)
             case DialBack():
                 return self._dial_back(request.contact, near=peer.address.host, asker=peer)
             case OfferCircuit():
                 return self._take_circuit(self._member_link(peer), request)
+            case OfferMeeting():
+                return self._take_meeting(self._member_link(peer), request)
             case CompareExpelled():
                 raise NotAMember("members compare this by Reconcile; only a seed is told so")
             case Carry():
@@ -181,6 +216,8 @@ class Reach:
             return self._dial_back(request.contact, near=peer.address.host, asker=peer)
         if isinstance(request, OfferCircuit):
             return self._take_circuit(link, request)
+        if isinstance(request, OfferMeeting):
+            return self._take_meeting(link, request)
         raise NotAMember("a seed may not ask this")
 
     def _member_link(self, peer: Peer) -> Link:
@@ -226,6 +263,35 @@ class Reach:
         self._circuits += 1
         self.nursery.start_soon(self._serve_circuit, link, offer)
         return Passed()
+
+    def _take_meeting(self, link: Link, offer: OfferMeeting) -> Passed:
+        now = trio.current_time()
+        if not self._dial_rate.allows(offer.caller, now):
+            raise Overloaded("asked too often to connect to the same node")
+        if len(self._dialling) >= DIALS_MAX:
+            raise Overloaded("too many nodes are to be connected to")
+        caller = node_id_of(offer.caller)
+        if caller not in self._dialling:
+            self._dialling.add(caller)
+            self.nursery.start_soon(self._serve_meeting, link, offer)
+        return Passed()
+
+    async def _serve_meeting(self, link: Link, offer: OfferMeeting) -> None:
+        """Meet somebody half-way, and let it shake hands as at our own door."""
+        try:
+            with trio.fail_after(2 * self.net.connect_timeout_s):
+                transport = await self._meet(link, offer.token, offer.caller)
+        except (MeshnodeError, OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            _log.info("nobody was met half-way by %s: %s", _name_of(link), error)
+            return
+        finally:
+            self._dialling.discard(node_id_of(offer.caller))
+        caller = node_id_of(offer.caller)
+        self._met.add(caller)
+        try:
+            await self.listener.serve(transport)
+        finally:
+            self._met.discard(caller)
 
     async def _serve_circuit(self, link: Link, offer: OfferCircuit) -> None:
         """Go to the relay, and let whoever is at the other end shake hands as at our own door."""

@@ -22,6 +22,7 @@ from meshnode.net.pool import ConnectionPool
 from meshnode.net.relay import CircuitLimits, Splice, arrange
 from meshnode.net.settings import NetSettings
 from meshnode.net.tokens import Tokens
+from meshnode.node.meetings import Meetings
 from meshnode.reach.places import Booking, Places, PlaceSettings
 from meshnode.reach.rate import AskRate, ByteRate
 from meshnode.wire.limits import REASON_CHARS_MAX
@@ -32,11 +33,15 @@ from meshnode.wire.reach import (
     DialBack,
     Examine,
     Examined,
+    Meet,
     OfferCircuit,
+    OfferMeeting,
     OpenCircuit,
     Passed,
     Reserve,
     Reserved,
+    Seen,
+    WhereIs,
 )
 
 PASS_ON_S = 3.0
@@ -47,7 +52,7 @@ ASK_BURST = 20
 EXAMINATIONS_MAX = 16
 """Connects to askers under way at once."""
 
-RendezvousRequest = Reserve | CallBack | OpenCircuit | Examine
+RendezvousRequest = Reserve | CallBack | OpenCircuit | Examine | Meet | WhereIs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,8 @@ class Counters:
 
     passed: int = 0
     circuits: int = 0
+    met: int = 0
+    """Brought together half-way; whether they met is not seen here."""
     refused: int = 0
     examined: int = 0
     carried_bytes: int = 0
@@ -101,6 +108,10 @@ class Rendezvous:
     _rate: ByteRate | None = None
     _examining: int = 0
     _circuits: "dict[int, _Open]" = field(default_factory=dict)
+    _meetings: Meetings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._meetings = Meetings(self.tokens)
 
     async def answer(self, peer: Peer, request: RendezvousRequest) -> Reply:
         """Answer one call of a member, or raise MeshnodeError."""
@@ -111,18 +122,26 @@ class Rendezvous:
         try:
             if not self._asks.allows(peer.public_key, trio.current_time()):
                 raise Overloaded("too many questions about others; ask again in a second")
-            match request:
-                case Reserve():
-                    return self._reserve(peer, peer.certificate.network, request)
-                case CallBack():
-                    return await self._call_back(peer, peer.certificate.network, request)
-                case OpenCircuit():
-                    return await self._open_circuit(peer, peer.certificate.network, request)
-                case Examine():
-                    return await self._examine(peer, peer.certificate.network, request)
+            return await self._answer(peer, peer.certificate.network, request)
         except MeshnodeError:
             self.counters.refused += 1
             raise
+
+    async def _answer(self, peer: Peer, network: NetworkId, request: RendezvousRequest) -> Reply:
+        match request:
+            case Reserve():
+                return self._reserve(peer, network, request)
+            case CallBack():
+                return await self._call_back(peer, network, request)
+            case OpenCircuit():
+                return await self._open_circuit(peer, network, request)
+            case Examine():
+                return await self._examine(peer, network, request)
+            case Meet():
+                return await self._meet(peer, network, request)
+            case WhereIs():
+                found = await self._meetings.other(peer.public_key, request.token)
+                return Seen(contact=found)
 
     def gone(self, node_id: NodeId) -> None:
         """A node's connection has ended."""
@@ -170,6 +189,24 @@ class Rendezvous:
         certificate = connection.peer.certificate if connection is not None else None
         if certificate is None or certificate.network != network:
             raise PeerUnreachable("the node that is wanted is not connected here")
+
+    async def _meet(self, peer: Peer, network: NetworkId, request: Meet) -> Circuit:
+        """Tell a node that somebody comes to meet it half-way, and give each a token."""
+        self._check_connected(network, request.target)
+        target = self.pool.connection_with(request.target)
+        assert target is not None, "it is connected"
+        if request.target == peer.node_id:
+            raise PeerUnreachable("nobody meets itself")
+        now = trio.current_time()
+        tokens = self._meetings.arrange(peer.public_key, target.peer.public_key, now)
+        try:
+            offer = OfferMeeting(token=tokens[1], caller=peer.public_key)
+            await self.pool.call_over(request.target, offer, timeout_s=PASS_ON_S)
+        except BaseException:
+            self._meetings.call_off(tokens)
+            raise
+        self.counters.met += 1
+        return Circuit(token=tokens[0])
 
     # ------------------------------------------------------------------ circuits
 

@@ -1,6 +1,7 @@
 """The ways to a node, in the order in which they are tried, and which of them worked last.
 
-The order: its addresses, the nearest first; then it is asked to connect to us; then a relay. Each
+The order: its addresses, the nearest first; then it is asked to connect to us; then both connect
+at once; then a relay. Each
 way starts a little after the one before, or at once when all before have failed (RFC 8305's idea),
 so that an address that swallows packets costs a fraction of a second and not a timeout.
 """
@@ -17,8 +18,10 @@ ADDRESS_EVERY_S = 0.25
 """RFC 8305's pause between two addresses."""
 CALL_BACK_AFTER_S = 1.0
 """After the last address: a packet may have been lost, and TCP says it again after a second."""
-CIRCUIT_AFTER_S = 1.5
+HALF_WAY_AFTER_S = 1.5
 """After the call back, which takes three ways through the net and a handshake."""
+CIRCUIT_AFTER_S = 2.5
+"""After that: five ways through the net, and one repetition of a first packet."""
 ADDRESSES_MAX = 6
 REMEMBERED_MAX = 1024
 REMEMBERED_S = 600.0
@@ -30,6 +33,8 @@ class Way(Enum):
 
     DIRECT = "direct"
     CALL_BACK = "called back"
+    HALF_WAY = "met half-way"
+    """Both connect at the same moment, each from a port that the other was told."""
     CIRCUIT = "relayed"
 
 
@@ -93,7 +98,7 @@ def plan(
     ways: list[tuple[Way, Address | None]] = [(Way.DIRECT, address) for address in chosen]
     if detours:
         ways += [(Way.CALL_BACK, None)] if call_back else []
-        ways += [(Way.CIRCUIT, None)]
+        ways += [(Way.HALF_WAY, None), (Way.CIRCUIT, None)]
     if worked is not None and (worked.way, worked.address) in ways:
         ways.remove((worked.way, worked.address))
         ways.insert(0, (worked.way, worked.address))
@@ -112,6 +117,8 @@ def _pause(way: Way) -> float:
             return ADDRESS_EVERY_S
         case Way.CALL_BACK:
             return CALL_BACK_AFTER_S
+        case Way.HALF_WAY:
+            return HALF_WAY_AFTER_S
         case Way.CIRCUIT:
             return CIRCUIT_AFTER_S
 

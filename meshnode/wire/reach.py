@@ -55,7 +55,10 @@ class OpenCircuit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
-    """Answer to OpenCircuit: connect to me again with this psk, and you are through."""
+    """Answer to OpenCircuit: connect to me again with this psk, and you are through.
+
+    To Meet: connect to me again with this psk, then ask WhereIs.
+    """
 
     token: bytes
 
@@ -124,7 +127,46 @@ class ExpelledCompared:
     """Empty if the digests are equal, else what the seed knows."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meet:
+    """To a rendezvous: let `target` and me connect to each other at once. Answered by Circuit."""
+
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferMeeting:
+    """From a rendezvous: connect to me with this psk, and `caller` and you can meet half-way."""
+
+    token: bytes
+    caller: PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhereIs:
+    """To a rendezvous, on being connected with this token: where do you see the other one?"""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Answer to WhereIs: the key of the other one, and where its connection comes from."""
+
+    contact: Contact
+
+
 ReachRequest: TypeAlias = (
-    Reserve | CallBack | DialBack | OpenCircuit | OfferCircuit | Examine | Carry | CompareExpelled
+    Reserve
+    | CallBack
+    | DialBack
+    | OpenCircuit
+    | OfferCircuit
+    | Examine
+    | Carry
+    | CompareExpelled
+    | Meet
+    | OfferMeeting
+    | WhereIs
 )
-ReachReply: TypeAlias = Reserved | Circuit | Passed | Examined | ExpelledCompared
+ReachReply: TypeAlias = Reserved | Circuit | Passed | Examined | ExpelledCompared | Seen

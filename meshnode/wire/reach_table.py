@@ -50,6 +50,10 @@ REACH: dict[int, Record] = {
     CARRY: Record(reach.Carry, contact=CONTACT),
     COMPARE_EXPELLED: Record(reach.CompareExpelled, revocations=DIGEST),
     EXPELLED_COMPARED: Record(reach.ExpelledCompared, revocations=DIGEST),
+    45: Record(reach.Meet, target=ID),
+    46: Record(reach.OfferMeeting, token=ID, caller=ID),
+    47: Record(reach.WhereIs, token=ID),
+    48: Record(reach.Seen, contact=CONTACT),
 }
 BODY_BYTES_MAX = {
     CARRY: limits.DATAGRAM_BYTES_MAX,

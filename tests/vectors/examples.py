@@ -230,6 +230,10 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             version="0.1.0",
         ),
         "carry": reach.Carry(contact=ALICE, body=(b"a sealed datagram",)),
+        "meet": reach.Meet(target=ALICE_ID),
+        "offer-meeting": reach.OfferMeeting(token=bytes([0x70] * 32), caller=BOB.public_key),
+        "where-is": reach.WhereIs(token=bytes([0x70] * 32)),
+        "seen": reach.Seen(contact=BOB),
         "compare-expelled": reach.CompareExpelled(revocations=bytes([0x7E] * 16)),
         "expelled-compared": reach.ExpelledCompared(
             revocations=bytes([0x7F] * 16),

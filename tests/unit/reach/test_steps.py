@@ -20,13 +20,14 @@ LAN, PUBLIC, FAR = (Address(h, 1) for h in ("192.168.1.5", "203.0.113.5", "10.1.
 NEAR = ("192.168.1.20",)
 
 
-def test_lan_then_public_then_elsewhere_then_called_back_then_relayed() -> None:
+def test_lan_then_public_then_elsewhere_then_called_back_then_half_way_then_relayed() -> None:
     steps = plan((FAR, PUBLIC, LAN), near=NEAR, detours=True)
     assert [(s.way, s.address) for s in steps] == [
         (Way.DIRECT, LAN),
         (Way.DIRECT, PUBLIC),
         (Way.DIRECT, FAR),
         (Way.CALL_BACK, None),
+        (Way.HALF_WAY, None),
         (Way.CIRCUIT, None),
     ]
     assert steps[0].after_s == 0
@@ -38,7 +39,7 @@ def test_without_a_rendezvous_there_are_only_addresses() -> None:
 
 def test_what_worked_comes_first_and_at_once() -> None:
     steps = plan((PUBLIC,), near=NEAR, detours=True, worked=Worked(Way.CIRCUIT, None, 0.0))
-    assert [s.way for s in steps] == [Way.CIRCUIT, Way.DIRECT, Way.CALL_BACK]
+    assert [s.way for s in steps] == [Way.CIRCUIT, Way.DIRECT, Way.CALL_BACK, Way.HALF_WAY]
     assert steps[0].after_s == 0
 
 
@@ -54,7 +55,7 @@ def test_an_address_that_is_no_longer_known_is_not_tried() -> None:
 def test_each_way_once_bounded_and_in_rising_time(addresses: list[Address], detours: bool) -> None:
     steps = plan(addresses, near=NEAR, detours=detours)
     assert len({(s.way, s.address) for s in steps}) == len(steps)
-    assert len(steps) <= ADDRESSES_MAX + 2
+    assert len(steps) <= ADDRESSES_MAX + 3
     assert all(a.after_s < b.after_s for a, b in pairwise(steps))
 
 
