@@ -51,7 +51,11 @@ def lines(done: dict[str, Any]) -> list[str]:
         found.append(f"  {silent} of {done['seeds']} seeds did not hear it yet, will be told")
     if done["fallen"]:
         found.append(f"  fall with it, for it had admitted them: {', '.join(done['fallen'])}")
-        found.append("  to keep one of them, invite it anew:  meshnode invite")
+        uses = f" --uses {len(done['fallen'])}" if len(done["fallen"]) > 1 else ""
+        found.append(
+            f"  to keep them, invite them anew:  meshnode invite{uses}   "
+            "(on each: meshnode stop, then join and start; it keeps its key and files)"
+        )
     if done["rotating"]:
         found.append("  the mesh's key is being replaced:  meshnode rotate --status")
     else:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from meshnode.assets import asset
+from meshnode.cli.main import main
 from meshnode.config import home_dir
 from meshnode.errors import MeshnodeError, RoleMissing, UntrustedPublisher
 from meshnode.identity.keyring import Keyring, Stage
@@ -258,6 +259,38 @@ async def test_what_a_revoked_device_admitted_and_published_falls_with_it(tmp_pa
         await until(lambda: not any(p["state"] == "alive" for p in a.peers()), 60)
         with pytest.raises(UntrustedPublisher):
             await a.publish(packed(asset("digits.onnx").read_bytes(), _publisher(tmp_path)), [], 1)
+
+
+async def test_what_fell_with_its_sponsor_comes_back_by_one_invite(tmp_path: Path) -> None:
+    """With its key, its name and its files: `invite` on an admin, `join` on the device."""
+    async with AsyncExitStack() as stack:
+        mesh = Mesh(tmp_path, stack)
+        a = await mesh.add("a")
+        async with AsyncExitStack() as others:
+            mesh._stack = others
+            await mesh.add("b")
+            mesh.nodes.reverse()
+            child = await mesh.add("child")  # through b's invite
+            await mesh.see_each_other()
+            await publish(tmp_path, a, 3)
+            assert (await a.revoke("b", "stolen", True))["fallen"] == ["child"]
+            await until(lambda: a.rotation()["finished"], 90)
+            key = child.identity.public_key
+            assert key in a.parts.upkeep.expelled._book.expelled
+        invite = (await a.invite(1, 60, "member"))["invite"]
+        home = home_dir(tmp_path / "child")
+        words = ["--home", str(home.data), "--quiet", "join", invite, "--name", "child"]
+        assert await trio.to_thread.run_sync(main, words) == 0
+        again = await stack.enter_async_context(
+            open_node(config_for(home, "child"), home, probe_port=False)
+        )
+        assert again.identity.public_key == key
+        await until(lambda: ring_of(again).current.epoch == 1, 60)
+        await until(
+            lambda: [p["name"] for p in a.peers() if p["state"] == "alive"] == ["child"], 60
+        )
+        assert len(again.parts.library.modules) == 1, "it kept what it held"
+        assert key not in a.parts.upkeep.expelled._book.expelled
 
 
 def _publisher(root: Path) -> Identity:

@@ -21,7 +21,7 @@ def test_the_key_can_be_kept_and_that_is_said(terminal: Terminal) -> None:
 def test_those_that_it_admitted_are_named(terminal: Terminal) -> None:
     lines = terminal.run("revoke", "line2", "--reason", "stolen")
     assert "fall with it, for it had admitted them: line2-cam" in lines[2]
-    assert "invite it anew" in lines[3]
+    assert "invite them anew:  meshnode invite   (on each" in lines[3]
 
 
 def test_seeds_that_did_not_hear_it_are_counted(terminal: Terminal) -> None:
