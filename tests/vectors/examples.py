@@ -19,6 +19,7 @@ from meshnode.ids import (
     tag_of,
 )
 from meshnode.labels import Traits
+from meshnode.reach import beacon
 from meshnode.wire import messages as m
 from meshnode.wire import reach
 from meshnode.wire.codec import Envelope
@@ -241,6 +242,21 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
         ),
     },
 }
+
+
+LAN = {
+    "beacon": beacon.encode(
+        beacon.Beacon(
+            network=NetworkId(bytes([0x4E] * 16)),
+            public_key=ALICE.public_key,
+            port=7001,
+            mesh_name="home",
+        ),
+        bytes([0x5C] * 32),
+    ),
+    "who-is-here": beacon.question(),
+}
+"""What is said on the LAN; the mesh key of the beacon is 32 times 5c."""
 
 
 def _predict(body_size: int, tensors: str, hops: str = "01") -> str:

@@ -76,6 +76,7 @@ def families() -> dict[str, dict[str, object]]:
         found[family] = {name: datagram_vector(e) for name, e in datagrams.items()}
     for family, calls in examples.CALLS.items():
         found[family] = {name: call_vector(message) for name, message in calls.items()}
+    found["lan"] = {name: {"hex": data.hex()} for name, data in examples.LAN.items()}
     found["refused"] = {
         "datagrams": {
             name: {"hex": data} for name, (data, _) in examples.REFUSED_DATAGRAMS.items()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.identity.keys import Identity, random_bytes, verify, verify_raw, x25519_public
-from tests.unit.identity.page import vector
+from meshnode.ids import from_text, to_text
+from tests.unit.identity.page import text_of, vector
 
 ALICE, BOB = Identity.from_seed(b"a" * 32), Identity.from_seed(b"b" * 32)
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -34,6 +35,13 @@ def test_the_page_shows_these_keys() -> None:
     assert x25519_public(page["public key"]) == page["x25519 public"]
     assert identity.sign(page["data"], domain=page["domain"]) == page["signature"]
     assert verify_raw(page["public key"], b"meshnode/test\0hello", page["signature"])
+
+
+def test_the_page_shows_the_text_form() -> None:
+    node_id, text = (line.split(" = ")[1] for line in text_of("text form").strip().splitlines())
+    assert bytes.fromhex(node_id) == vector("keys")["node id"]
+    assert to_text(bytes.fromhex(node_id)) == text
+    assert from_text(text) == from_text(text.lower().replace("-", " ")) == bytes.fromhex(node_id)
 
 
 def test_both_sides_agree_on_a_shared_secret() -> None:
