@@ -1,22 +1,27 @@
 """`meshnode join`: redeem an invite, so that this device is a member of a mesh."""
 
 import argparse
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from meshnode.cli.output import print_json, say
 from meshnode.client.control import command
 from meshnode.config.home import Home, home_dir
-from meshnode.errors import InviteForeign
-from meshnode.ids import node_id_of, short, to_text
+from meshnode.errors import InviteForeign, PairingRefused, RemoteProtocolError, UsageError
+from meshnode.ids import Address, node_id_of, short, to_text
 
 if TYPE_CHECKING:
     from meshnode.identity.invites import Invite
     from meshnode.identity.keys import Identity
     from meshnode.identity.mesh import Mesh
+    from meshnode.net.lan import LanSockets
+    from meshnode.reach.opening import Opening
     from meshnode.wire.messages import Admission
 
 TIMEOUT_S = 12.0
+LOOK_S = 30.0
+"""So long a member that accepts devices is waited for."""
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
@@ -24,9 +29,12 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     parser = verbs.add_parser(
         "join",
         description="Redeem an invite: the node that made it admits this device to its mesh. Then "
-        "start the node.",
+        "start the node. With --lan no invite is needed: somebody at a member types the code that "
+        "is shown here into meshnode accept.",
     )
-    parser.add_argument("invite", metavar="mesh1-…", help="what meshnode invite printed")
+    parser.add_argument("invite", nargs="?", metavar="mesh1-…", help="what meshnode invite printed")
+    parser.add_argument("--lan", action="store_true", help="find a member that accepts devices")
+    parser.add_argument("--from", dest="from_", metavar="HOST", help="which one, if there are more")
     parser.add_argument("--name", help="what to be called (default: the host's name)")
     parser.add_argument(
         "--replace",
@@ -41,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     started = perf_counter()
     from meshnode.identity.invites import parse
 
-    invite = parse(args.invite)
+    if bool(args.invite) is args.lan:
+        raise UsageError("join takes an invite, or --lan", try_="meshnode join --lan")
     home = home_dir(args.home)
 
     from meshnode.config.load import load
@@ -49,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from meshnode.node.membership_files import load_identity, load_mesh
 
     config = load(home, {"node.name": args.name})
+    invite = parse(args.invite or let_in_over_the_lan(args, config.node.name))
     home.prepare()
     refuse_second(home.control_socket)
     before = load_mesh(home.mesh_file)
@@ -60,6 +70,68 @@ def run(args: argparse.Namespace) -> int:
     took_s = round(perf_counter() - started, 2)
     _say_joined(args, home, mesh, len(admission.members), took_s)
     return 0
+
+
+def let_in_over_the_lan(
+    args: argparse.Namespace, name: str, sockets: "LanSockets | None" = None
+) -> str:
+    """Return the invite that a member of the LAN gives to this device, or raise PairingRefused."""
+    import trio
+
+    from meshnode.net import pairing
+    from meshnode.net.lan import LanSockets, outward
+    from meshnode.net.transport import SocketTransport
+
+    async def ask() -> bytes:
+        lan = sockets or LanSockets(interfaces=outward)
+        host, opening = _chosen(await pairing.openings(lan, for_s=LOOK_S), args.from_)
+        with trio.fail_after(TIMEOUT_S):
+            transport = await SocketTransport.to(
+                Address(host, opening.port), unacknowledged_ms=pairing.UNACKNOWLEDGED_MS
+            )
+        try:
+            with trio.fail_after(TIMEOUT_S):
+                asked = await pairing.ask(transport, name)
+            told = f'"{opening.mesh_name}" at {host} asks for this code:   {asked.code}'
+            print(told, file=sys.stderr, flush=True)
+            with trio.fail_after(pairing.ANSWER_S):
+                return await asked.answer()
+        finally:
+            transport.close()
+
+    try:
+        invite = trio.run(ask)
+    except (OSError, trio.BrokenResourceError, trio.TooSlowError, RemoteProtocolError) as error:
+        raise PairingRefused(
+            "nobody let this device in", because=[str(error) or "in time"]
+        ) from error
+    if not invite:
+        raise PairingRefused("the other device did not let this one in")
+    question = "Does the other device say that this one may join? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise PairingRefused(
+            "this device joined nothing",
+            because=["whoever answered here was not the device that you let it in at"],
+            try_="meshnode invite there, and meshnode join mesh1-… here",
+        )
+    return invite.decode()
+
+
+def _chosen(found: "list[tuple[str, Opening]]", host: str | None) -> "tuple[str, Opening]":
+    there = [each for each in found if host in (None, each[0])]
+    if len(there) == 1:
+        return there[0]
+    heard = [f'"{opening.mesh_name}" at {at}' for at, opening in found]
+    if not there:
+        raise PairingRefused(
+            "nobody on this LAN lets devices in" + (f" at {host}" if host else ""),
+            because=heard or [f"nothing was heard on udp 6175 for {LOOK_S:g} s"],
+            try_="on a member:  meshnode accept   (where that does not work:  meshnode invite)",
+        )
+    raise UsageError(
+        "several devices let others in here", because=heard, try_="meshnode join --lan --from HOST"
+    )
 
 
 def check_replaceable(home: Home, before: "Mesh", invite: "Invite", *, wanted: bool) -> None:

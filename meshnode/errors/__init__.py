@@ -58,6 +58,7 @@ from meshnode.errors.network import MeshFound as MeshFound
 from meshnode.errors.network import NotAMember as NotAMember
 from meshnode.errors.network import NotReachable as NotReachable
 from meshnode.errors.network import OneWay as OneWay
+from meshnode.errors.network import PairingRefused as PairingRefused
 from meshnode.errors.network import PeerUnknown as PeerUnknown
 from meshnode.errors.network import PeerUnreachable as PeerUnreachable
 from meshnode.errors.network import ProtocolError as ProtocolError

@@ -56,6 +56,13 @@ class InviteForeign(MeshnodeError):
     exit_status = 8
 
 
+class PairingRefused(MeshnodeError):
+    """Nobody let this device in by its code, or the code was wrong. Try again, or use an invite."""
+
+    code = "MN-131"
+    exit_status = 8
+
+
 class NotAMember(MeshnodeError):
     """This node belongs to no mesh yet, so it cannot do this."""
 

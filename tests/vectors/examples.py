@@ -19,7 +19,7 @@ from meshnode.ids import (
     tag_of,
 )
 from meshnode.labels import Traits
-from meshnode.reach import beacon
+from meshnode.reach import beacon, opening
 from meshnode.wire import messages as m
 from meshnode.wire import reach
 from meshnode.wire.codec import Envelope
@@ -255,6 +255,7 @@ LAN = {
         bytes([0x5C] * 32),
     ),
     "who-is-here": beacon.question(),
+    "opening": opening.encode(opening.Opening(7001, "home")),
 }
 """What is said on the LAN; the mesh key of the beacon is 32 times 5c."""
 
