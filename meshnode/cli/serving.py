@@ -83,7 +83,7 @@ async def refuse_beside_another(config: Config, home: Home) -> None:
         raise MeshFound(
             f"found mesh {names[0]} on this LAN, and this device belongs to none",
             because=[f"also here: {name}" for name in names[1:]],
-            try_=f"on a node of it: meshnode invite   then here: {command(home)} join mesh1-…\n"
+            try_=f"on a node of it: meshnode accept   and here: {command(home)} join --lan\n"
             f"or a mesh of your own: {command(home)} start --new-mesh NAME",
         )
 
