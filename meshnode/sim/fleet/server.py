@@ -204,9 +204,10 @@ class Server:
             return
         self.warm.move_to_end(module)
         now = self._clock.now
+        done_by = now + self.batch_ms(1) / 1000  # what cannot be done by its time is not begun
         for request_id in ids:
             waits = self.waiting.get(request_id)
-            if waits is not None and waits.run_by <= now:
+            if waits is not None and waits.run_by < done_by:
                 self._lose(request_id)
         batch = [self.waiting.pop(i) for i in ids if i in self.waiting]
         if not batch:
