@@ -1,7 +1,8 @@
 """The fleet bench: the shipped placement on the virtual clock, beside an oracle and the usual."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 
 from meshnode.sim.fleet.answer import Case, lines
 from meshnode.sim.fleet.compare import (
@@ -10,6 +11,8 @@ from meshnode.sim.fleet.compare import (
     Task,
     at_load,
     default_seconds,
+    held_line,
+    held_load,
     line,
     moved_line,
     outcomes,
@@ -25,6 +28,10 @@ from meshnode.sim.fleet.tally import Outcome
 LOADS = (0.5, 0.7, 0.8, 0.9, 0.95)
 """Of the picture."""
 KEYS = ("cameras", "fps", "gateways", "regional")
+NUMBER_MAX = 10_000_000
+HELD_LOADS = (0.5, 0.6, 0.7, 0.8)
+"""At which it is looked how much may be offered with at most 5 % late."""
+HELD_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +51,33 @@ class Wish:
 def read_case(text: str) -> Case:
     """Return the case of `cameras=2000,fps=15,...`; raises BadScenario."""
     found: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        key, _, value = part.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if key not in KEYS or not 0 < number < 1e7:
-            raise BadScenario(f"--sim {part}: one of {', '.join(KEYS)}, with a positive number")
-        found[key] = number
-    defaults = Case()
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        key, _, value = (each.strip() for each in part.partition("="))
+        if key not in KEYS:
+            near = get_close_matches(key, KEYS, 1)
+            asked = f"did you mean {near[0]}?" if near else f"there are {', '.join(KEYS)}"
+            raise BadScenario(f"--sim {part}: {key or 'nothing'} is no key; {asked}")
+        if key in found:
+            raise BadScenario(f"--sim {part}: {key} is given twice")
+        found[key] = _positive(part, value, whole=key != "fps")
+    usual = Case()
     return Case(
-        cameras=int(found.get("cameras", defaults.cameras)),
-        fps=found.get("fps", defaults.fps),
-        gateways=int(found.get("gateways", defaults.gateways)),
-        regional=int(found.get("regional", defaults.regional)),
+        cameras=int(found.get("cameras", usual.cameras)),
+        fps=found.get("fps", usual.fps),
+        gateways=int(found.get("gateways", usual.gateways)),
+        regional=int(found.get("regional", usual.regional)),
     )
+
+
+def _positive(part: str, value: str, *, whole: bool) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < NUMBER_MAX or (whole and number != int(number)):
+        kind = "a whole number" if whole else "a number"
+        raise BadScenario(f"--sim {part}: {kind} above 0 is needed, and below {NUMBER_MAX:,}")
+    return number
 
 
 def shape_of(case: Case) -> Shape:
@@ -99,6 +117,9 @@ def run(wish: Wish, say: Callable[[str], None]) -> tuple[dict[str, object], str 
     for outcome in outcomes(shape, [Task(policy=p, trial=trial) for p in wish.policies]):
         found.append(outcome)
         say(line(outcome, found[0]))
+    held = {policy: _held(wish, trial, policy) for policy in wish.policies if policy in OURS}
+    for policy, load in held.items():
+        say(held_line(policy, load, HELD_LOADS, held_per_s))
     moved = sources_moved(shape, wish.seed)
     say(moved_line(moved))
     facts: dict[str, object] = {
@@ -110,10 +131,19 @@ def run(wish: Wish, say: Callable[[str], None]) -> tuple[dict[str, object], str 
         "load": wish.load,
         "seconds": seconds,
         "seed": wish.seed,
+        "held_load": held,
         "policies": [asdict(o) for o in found],
         "sources_moved": asdict(moved),
     }
     return facts, _picture(wish, trial, say) if wish.picture else None
+
+
+def _held(wish: Wish, trial: Trial, policy: str) -> float | None:
+    """Return up to which load at most 5 % are late; None: not even at the least one tried."""
+    short = replace(trial, seconds=min(trial.seconds, HELD_SECONDS))
+    tasks = [Task(policy=policy, trial=at_load(short, load)) for load in HELD_LOADS]
+    found = outcomes(wish.shape, tasks)
+    return held_load([(o.load, o.late_share) for o in found])
 
 
 def _head(shape: Shape, trial: Trial, held_per_s: float) -> list[str]:

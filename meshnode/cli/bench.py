@@ -8,6 +8,7 @@ from meshnode.cli.output import print_json
 
 BENCHES = ("runtime", "placement")
 SECONDS = 30.0
+LOAD = 0.8
 LOADS = (0.5, 0.7)
 SCENARIO_BYTES_MAX = 100_000
 
@@ -40,8 +41,10 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     )
     fleet.add_argument("--scenario", metavar="FILE.toml", help="one of your own")
     fleet.add_argument("--policy", action="append", default=[], help="may be given several times")
-    parser.add_argument("--load", type=float, help="share of capacity; of a fleet 0.8 if not given")
-    fleet.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--load", type=float, help=f"share of capacity; of a fleet {LOAD:g} if not given"
+    )
+    fleet.add_argument("--seed", type=int, help="of machines, frames and noise (1)")
     fleet.add_argument("--svg", metavar="FILE", help="draw p99 against load; takes five runs each")
     parser.set_defaults(run=run)
 
@@ -55,7 +58,14 @@ def run(args: argparse.Namespace) -> int:
     if args.sim is not None or args.scenario is not None:
         if args.what is not None:
             raise UsageError(f"bench {args.what} has no fleet")
+        if args.quick:
+            raise UsageError("--quick is for bench runtime; a fleet takes --seconds")
         return _fleet(args)
+    given = (
+        ("policy", "seed", "svg") if args.what == "placement" else ("policy", "load", "seed", "svg")
+    )
+    if stray := next((key for key in given if getattr(args, key) not in (None, [])), None):
+        raise UsageError(f"--{stray} is for a fleet: give --sim or --scenario with it")
     if args.what is None:
         raise UsageError("what is to be measured?", try_="meshnode bench runtime")
     return _placement(args) if args.what == "placement" else _runtime(args)
@@ -69,6 +79,8 @@ def _fleet(args: argparse.Namespace) -> int:
 
     if args.seconds is not None and not 0.5 <= args.seconds <= 3600:
         raise UsageError("--seconds is from 0.5 to 3600")
+    if args.svg is not None and not Path(args.svg).parent.is_dir():
+        raise UsageError(f"--svg {args.svg}: there is no directory {Path(args.svg).parent}")
     case = None
     try:
         if args.sim is not None:
@@ -78,14 +90,15 @@ def _fleet(args: argparse.Namespace) -> int:
             shape = fleet.read_scenario(_read(args.scenario))
         policies = fleet.policies_of(args.policy)
     except BadScenario as error:
-        raise UsageError(str(error), try_="meshnode bench --help") from None
+        where = "" if str(error).startswith("--") else f"{args.scenario}: "
+        raise UsageError(f"{where}{error}", try_="meshnode bench --help") from None
     wish = fleet.Wish(
         shape=shape,
         case=case,
         policies=policies,
-        load=_load(args, 0.8),
+        load=_load(args, LOAD),
         seconds=args.seconds,
-        seed=args.seed,
+        seed=1 if args.seed is None else args.seed,
         picture=args.svg is not None,
     )
     facts, picture = fleet.run(wish, _quiet if args.json else _say)
@@ -102,7 +115,8 @@ def _load(args: argparse.Namespace, default: float) -> float:
     if args.load is None:
         return default
     if not 0.01 <= args.load <= 5:
-        raise UsageError("--load is a share of capacity, from 0.01 to 5")
+        hint = f"; {args.load:g} % is {args.load / 100:g}" if 5 < args.load <= 500 else ""
+        raise UsageError(f"--load is a share of capacity, from 0.01 to 5{hint}")
     return float(args.load)
 
 

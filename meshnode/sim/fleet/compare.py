@@ -15,6 +15,8 @@ from meshnode.sim.fleet.tally import Outcome
 REQUESTS = 20_000
 """Measured by default: p99 is then uncertain by 2 to 3 %."""
 WARM_UP_S = 2.0
+LATE_MAX = 0.05
+"""A fleet holds a load at which no more are late."""
 
 
 def default_seconds(shape: Shape, load: float, seed: int) -> float:
@@ -61,6 +63,34 @@ def line(outcome: Outcome, oracle: Outcome | None) -> str:
         f"{100 * outcome.hottest:>7.0f} %{outcome.dispersion:>6.2f}{100 * outcome.stays:>6.0f} %"
         f"{outcome.messages_per_s:>7.1f}{outcome.control_per_s:>6.0f}"
     )
+
+
+def held_load(points: Sequence[tuple[float, float]]) -> float | None:
+    """Return the load up to which at most 5 % are late, from (load, share that is late) by load.
+
+    Between two points a straight line; the last load if it is held, None if the first is not.
+    """
+    held: tuple[float, float] | None = None
+    for load, late in points:
+        if late > LATE_MAX:
+            if held is None:
+                return None
+            part = (LATE_MAX - held[1]) / (late - held[1])
+            return held[0] + part * (load - held[0])
+        held = (load, late)
+    return None if held is None else held[0]
+
+
+def held_line(
+    policy: str, load: float | None, tried: Sequence[float], capacity_per_s: float
+) -> str:
+    """Return what a policy holds, in words."""
+    if load is None:
+        text = f"less than {tried[0]:.0%} of capacity"
+    else:
+        most = " or more" if load >= tried[-1] else ""
+        text = f"{load:.0%} of capacity{most}, {load * capacity_per_s:,.0f} frames/s"
+    return f"{policy} holds, with at most {LATE_MAX:.0%} late: {text}"
 
 
 def moved_line(found: Moves) -> str:

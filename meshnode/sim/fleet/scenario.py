@@ -17,6 +17,7 @@ cameras = 10          # dispatched by each
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from math import isfinite
 
 from meshnode.sim.fleet.shape import KINDS_MAX, NODES_MAX, Group, Kind, Reach, Shape
@@ -108,7 +109,9 @@ def _reach(table: Mapping[str, object], key: str, default: Reach) -> Reach:
 def _known(table: Mapping[str, object], keys: set[str], where: str) -> None:
     for key in table:
         if key not in keys:
-            raise BadScenario(f"{where}{key}: not a key; there are {', '.join(sorted(keys))}")
+            near = get_close_matches(key, keys, 1)
+            asked = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(keys))}"
+            raise BadScenario(f"{where}{key}: not a key; {asked}")
 
 
 def _number(

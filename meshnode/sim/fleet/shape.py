@@ -124,16 +124,20 @@ def article(
     """
     if min(cameras, gateways, regional) < 1 or gateways + regional > NODES_MAX:
         raise ValueError(f"a fleet has 1 to {NODES_MAX} nodes, and cameras")
-    each = cameras / gateways
+    each, more = divmod(cameras, gateways)
     groups: list[Group] = []
+    place = 0
     for site in range(regional):
         count = gateways // regional + (site < gateways % regional)
         npus = count // 2 + (count % 2 and site % 2)
-        dispatched = max(1, round(each))
         for kind, number in ((CPU, count - npus), (NPU, npus)):
-            if number:
-                k = replace(kind, cameras=dispatched)
-                groups.append(Group(kind=k, count=number, sites=(site,)))
+            # The cameras that are over go to every so many-th gateway.
+            larger = (place + number) * more // gateways - place * more // gateways
+            place += number
+            for dispatched, some in ((each + 1, larger), (each, number - larger)):
+                if some:
+                    k = replace(kind, cameras=dispatched)
+                    groups.append(Group(kind=k, count=some, sites=(site,)))
         groups.append(Group(kind=GPU, count=1, sites=(site,)))
     return Shape(groups=tuple(groups), fps=fps)
 

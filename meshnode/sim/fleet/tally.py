@@ -56,11 +56,6 @@ class Outcome:
         """Bytes of control for each node, with everything counted."""
         return self.bytes_per_s + self.carried_per_s
 
-    @property
-    def held(self) -> bool:
-        """Whether at most 5 % are late."""
-        return self.late_share <= 0.05
-
 
 @dataclass(slots=True)
 class Tally:

@@ -94,6 +94,8 @@ def test_a_fleet_is_said_in_lines_and_drawn(
     text = capsys.readouterr().out
     assert "20 cameras x 2 fps = 40 frames/s" in text
     assert "xoracle" in text
+    assert "oracle holds, with at most 5% late: " in text
+    assert "source-hash, when a node goes: " in text
     assert picture.read_text().startswith("<svg")
 
 
@@ -120,6 +122,10 @@ def test_a_fleet_of_ones_own_is_read_from_a_file(
         ["bench", "--sim", "fps=1", "--load", "9"],
         ["bench", "--sim", "fps=1", "--policy", "luck"],
         ["bench", "--scenario", "/nowhere/fleet.toml"],
+        ["bench", "--sim", "fps=1", "--svg", "/nowhere/p99.svg"],
+        ["bench", "--sim", "fps=1", "--quick"],
+        ["bench", "--policy", "mesh"],
+        ["bench", "runtime", "--load", "0.5"],
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused(
