@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from meshnode.batching.batcher import Batcher, Expire, Offer, Refuse, Run, RunFinished
+from meshnode.batching.batcher import Batcher, Drop, Expire, Offer, Refuse, Run, RunFinished
 from meshnode.batching.settings import BatchingSettings
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.machine import Random
@@ -190,6 +190,8 @@ class Serving:
                 self._leave(lane, effect.request_id, "overloaded")
             case Expire():
                 self._leave(lane, effect.request_id, "late")
+            case Drop():
+                self._leave(lane, effect.request_id, "overloaded")
             case _:
                 raise AssertionError(f"a batcher does not ask for {effect}")
 

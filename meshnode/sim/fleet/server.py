@@ -11,6 +11,7 @@ from typing import Protocol
 from meshnode.batching.batcher import (
     Batcher,
     BatcherEffect,
+    Drop,
     Expire,
     Offer,
     Refuse,
@@ -185,7 +186,7 @@ class Server:
             if isinstance(effect, Run):
                 self._turns.append((module, effect.request_ids))
                 self._next()
-            elif isinstance(effect, Refuse | Expire):
+            elif isinstance(effect, Refuse | Expire | Drop):
                 self._lose(effect.request_id)
 
     def _lose(self, request_id: RequestId) -> None:
