@@ -96,6 +96,8 @@ def manifest_facts(manifest: "Manifest") -> dict[str, Any]:
         "licence": manifest.licence,
         "labels": dict(manifest.labels),
         "affinity": manifest.affinity,
+        "require": dict(manifest.constraints.labels),
+        "data": manifest.constraints.data.word,
     }
 
 
@@ -168,6 +170,11 @@ def _manifest_lines(manifest: dict[str, Any]) -> list[str]:
     ]
     if manifest["affinity"] != "finish-time":
         lines.append(f"  placed by  {manifest['affinity']}")
+    if manifest["require"]:
+        asked = ", ".join(f"{key}={value}" for key, value in manifest["require"].items())
+        lines.append(f"  only where {asked}")
+    if manifest["data"] != "mesh":
+        lines.append(f"  data       stays within its {manifest['data']}")
     for model in manifest["models"]:
         where = "inside" if model["embedded"] else "a blob of its own"
         lines.append(

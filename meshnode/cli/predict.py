@@ -9,6 +9,7 @@ from meshnode.cli.explain import explain_lines
 from meshnode.cli.output import ms, print_json, say
 from meshnode.client.client import connect
 from meshnode.config.units import parse_duration
+from meshnode.constraints import SCOPES
 from meshnode.errors import UsageError
 from meshnode.wire.tensor import Buffer, TensorHeader
 from meshnode.wire.urgency import PRIORITIES
@@ -40,6 +41,20 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
         "--priority", choices=PRIORITIES, default="", help="its place among what waits (normal)"
     )
     parser.add_argument("--deadline", metavar="100ms", help="give up after this (default 30s)")
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only at nodes with this label, for example site=hall-3; may be repeated",
+    )
+    parser.add_argument("--tier", default="", help="short for --require tier=TIER")
+    parser.add_argument(
+        "--data",
+        choices=SCOPES,
+        default="",
+        help="how far the input may travel; the node's and the module's own policies hold too",
+    )
     parser.add_argument("--explain", action="store_true", help="show every candidate's score")
     parser.add_argument(
         "--dry-run", action="store_true", help="show the scores and run nothing (with --explain)"
@@ -51,11 +66,12 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Read and check the inputs, ask the local node, print the outputs."""
     deadline = _deadline(args.deadline)
+    asked = {"require": args.require, "tier": args.tier, "data": args.data}
     with connect(args.home) as client:
         known = client.describe(args.module)
         headers, buffers = _read_inputs(args, known)
         if args.dry_run:
-            facts = client.explain(args.module, headers, source=args.source)
+            facts = client.explain(args.module, headers, source=args.source, asked=asked)
             if args.json:
                 print_json({"explain": facts})
             else:
@@ -69,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             deadline=deadline,
             explain=args.explain,
             priority=args.priority,
+            asked=asked,
         )
     if args.out is not None:
         _write(args.out, answer)

@@ -4,7 +4,7 @@ It speaks to the node on this machine; that node finds the best one in the mesh.
 predict needs is imported by it, so that `meshnode status` does not wait for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -42,13 +42,17 @@ class Client:
         deadline: float | None = None,
         explain: bool = False,
         priority: str = "",
+        require: Mapping[str, str] | None = None,
+        data: str = "",
     ) -> "Result":
         """Return the module's outputs as arrays by name.
 
         `inputs` maps tensor names to arrays (or nested lists, which take the declared dtype); a
         module with one input takes the array alone. `deadline` is in seconds, `priority` is
-        "interactive", "normal" or "batch". A wrong dtype or shape is raised before anything is
-        sent. Of an error that says so, `retry_after_ms` is when to ask again.
+        "interactive", "normal" or "batch". Only nodes with the labels in `require` are asked, and
+        `data` ("node", "site") bounds how far the inputs may travel. A wrong dtype or shape is
+        raised before anything is sent. Of an error that says so, `retry_after_ms` is when to ask
+        again.
         """
         from meshnode.client.results import Result, to_tensors
         from meshnode.modules.schema import check_inputs
@@ -73,6 +77,10 @@ class Client:
                 deadline=deadline,
                 explain=explain,
                 priority=priority,
+                asked={
+                    "require": [f"{key}={value}" for key, value in (require or {}).items()],
+                    "data": data,
+                },
             )
         )
 
@@ -86,8 +94,12 @@ class Client:
         deadline: float | None = None,
         explain: bool = False,
         priority: str = "",
+        asked: Mapping[str, Any] | None = None,
     ) -> "Answer":
-        """Return the answer to tensors given as bytes, as bytes; needs no numpy."""
+        """Return the answer to tensors given as bytes, as bytes; needs no numpy.
+
+        `asked` is what the request asks of nodes: `require` ("key=value" each), `tier`, `data`.
+        """
         from meshnode.client.answer import read_answer
         from meshnode.wire import arrays
 
@@ -98,6 +110,7 @@ class Client:
             "deadline_ms": None if deadline is None else max(1, round(deadline * 1000)),
             "explain": explain,
             "priority": priority,
+            **(asked or {}),
         }
         result, body = self._connection.call(
             "predict",
@@ -108,10 +121,20 @@ class Client:
         return read_answer(result, body)
 
     def explain(
-        self, module: str, headers: Sequence[TensorHeader], *, source: str = ""
+        self,
+        module: str,
+        headers: Sequence[TensorHeader],
+        *,
+        source: str = "",
+        asked: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return where a request with these inputs would go and why, without running it."""
-        args = {"module": module, "inputs": _plain(headers), "source": source}
+        args = {
+            "module": module,
+            "inputs": _plain(headers),
+            "source": source,
+            **(asked or {}),
+        }
         return dict(self._connection.call("explain", args)[0])
 
     def describe(self, module: str) -> "Description":

@@ -13,6 +13,7 @@ from typing import TypeVar
 from meshnode.caps import Caps
 from meshnode.config import kinds
 from meshnode.config.kinds import Kind
+from meshnode.constraints import SCOPES
 from meshnode.ids import Address, Contact
 from meshnode.labels import Labels
 from meshnode.wire.limits import BODY_BYTES_MAX, KIB, MIB
@@ -140,6 +141,13 @@ class PolicySettings:
         ACCELERATORS | Caps.NN,
         "Capabilities that a module may ask for. Not by default: `wasi` (WASI programs), `nn.load` "
         "(models that a module brings itself).",
+    )
+    data: str = setting(
+        "data",
+        kinds.choice(*SCOPES),
+        "mesh",
+        "How far inputs that come in here may travel: `node`, not at all; `site`, to nodes with "
+        "the same label `site`; `mesh`, to every member. A module or a request may be stricter.",
     )
     publishers: str = setting(
         "publishers",

@@ -79,6 +79,7 @@ from meshnode.errors.placement import GivenUp as GivenUp
 from meshnode.errors.placement import ModuleNotFound as ModuleNotFound
 from meshnode.errors.placement import NoCandidate as NoCandidate
 from meshnode.errors.placement import NodeStopping as NodeStopping
+from meshnode.errors.placement import NotTakenHere as NotTakenHere
 from meshnode.errors.placement import Overloaded as Overloaded
 from meshnode.errors.placement import Overpriced as Overpriced
 from meshnode.errors.placement import PromiseBroken as PromiseBroken

@@ -87,6 +87,15 @@ class AnsweredBefore(MeshnodeError):
     http_status = 409
 
 
+class NotTakenHere(MeshnodeError):
+    """This node may not be given the input: its labels or the data policy stand against it."""
+
+    code = "MN-514"
+    exit_status = 5
+    http_status = 503
+    retry_elsewhere = True
+
+
 class ModuleNotFound(MeshnodeError):
     """No such module is known in the mesh."""
 

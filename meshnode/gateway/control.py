@@ -13,7 +13,9 @@ from typing import Any
 
 import trio
 
+from meshnode.constraints import Constraints
 from meshnode.errors import AlreadyRunning, MeshnodeError, RemoteProtocolError, TooLarge, UsageError
+from meshnode.gateway.constraints import read_constraints
 from meshnode.gateway.facade import Facts, NodeFacade
 from meshnode.gateway.facts import answer_facts, header_facts, module_facts
 from meshnode.wire import arrays
@@ -178,7 +180,9 @@ class ControlDoor:
                 result = module_facts(await node.describe(_text(args, "module")))
             case "explain":
                 headers = _headers(args)
-                result = await node.explain(_text(args, "module"), headers, _text(args, "source"))
+                result = await node.explain(
+                    _text(args, "module"), headers, _text(args, "source"), _constraints(args)
+                )
             case "publish":
                 result = await self._publish(args, body)
             case "invite":
@@ -225,6 +229,7 @@ class ControlDoor:
             deadline_ms=None if deadline is None else _count(args, "deadline_ms", 1, 3_600_000),
             explain=args.get("explain") is True,
             priority=_text(args, "priority"),
+            constraints=_constraints(args),
         )
         tensors = [header_facts(h) for h in outcome.prediction.tensors]
         return {"result": {**answer_facts(outcome), "outputs": tensors}}, outcome.prediction.body
@@ -263,6 +268,13 @@ def _text(args: Fields, name: str) -> str:
     if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX:
         raise UsageError(f"{name} must be a text of at most {TEXT_CHARS_MAX} characters")
     return value
+
+
+def _constraints(args: Fields) -> Constraints:
+    require = args.get("require", [])
+    if not isinstance(require, list) or not all(isinstance(text, str) for text in require):
+        raise UsageError("require must list texts like site=hall-3")
+    return read_constraints(require, _text(args, "tier"), _text(args, "data"))
 
 
 def _count(args: Fields, name: str, low: int, high: int) -> int:

@@ -7,6 +7,7 @@ only what JSON can, so a door adds nothing but `"v": 1`.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.ids import ContentHash, PublicKey
 from meshnode.modules.manifest import Manifest
 from meshnode.wire.messages import Body, Prediction, TensorHeader
@@ -100,11 +101,18 @@ class NodeFacade(Protocol):
         deadline_ms: int | None = None,
         explain: bool = False,
         priority: str = "",
+        constraints: Constraints = UNCONSTRAINED,
     ) -> Outcome:
         """Run a module on tensors at the best node, or raise MeshnodeError."""
         ...
 
-    async def explain(self, ref: str, headers: tuple[TensorHeader, ...], source: str) -> Facts:
+    async def explain(
+        self,
+        ref: str,
+        headers: tuple[TensorHeader, ...],
+        source: str,
+        constraints: Constraints = UNCONSTRAINED,
+    ) -> Facts:
         """Return where a request would go and why, without running it."""
         ...
 

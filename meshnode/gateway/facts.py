@@ -23,6 +23,8 @@ def module_facts(info: ModuleInfo) -> Facts:
         "licence": manifest.licence,
         "labels": dict(manifest.labels),
         "affinity": manifest.affinity,
+        "require": dict(manifest.constraints.labels),
+        "data": manifest.constraints.data.word,
     }
 
 

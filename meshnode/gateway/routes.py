@@ -6,7 +6,9 @@ from typing import TypeVar
 
 import trio
 
+from meshnode.constraints import Constraints
 from meshnode.errors import MeshnodeError, TooLarge, UsageError
+from meshnode.gateway.constraints import read_constraints
 from meshnode.gateway.facade import NodeFacade, Outcome
 from meshnode.gateway.facts import answer_facts, timing_facts
 from meshnode.gateway.http import Refused, RequestHead, Response, error_response, json_response
@@ -90,6 +92,7 @@ class Routes:
             deadline_ms=deadline_ms,
             explain=_field(head, "explain") in ("1", "true"),
             priority=_field(head, "priority"),
+            constraints=_constraints(head),
         )
         return await _answer(outcome, head.headers.get("accept", ""))
 
@@ -130,6 +133,23 @@ def _field(head: RequestHead, name: str) -> str:
     if len(value) > TEXT_CHARS_MAX:
         raise UsageError(f"{name} has more than {TEXT_CHARS_MAX} characters")
     return value
+
+
+def _constraints(head: RequestHead) -> Constraints:
+    """Return what the query or the headers ask; where both do, both hold."""
+    asked = read_constraints(
+        _listed(_field(head, "require")), _field(head, "tier"), _field(head, "data")
+    )
+    headers = head.headers
+    return asked.joined(
+        read_constraints(
+            _listed(headers.get("x-meshnode-require", "")), "", headers.get("x-meshnode-data", "")
+        )
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [part for part in text.split(",") if part.strip()]
 
 
 def _deadline(head: RequestHead) -> int | None:

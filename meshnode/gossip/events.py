@@ -6,6 +6,7 @@ from typing import TypeAlias
 from meshnode.caps import Caps
 from meshnode.gossip.member import Member
 from meshnode.ids import Contact, NodeId, NodeTag
+from meshnode.labels import Labels
 from meshnode.wire.messages import LoadRecord, Received, Send
 
 
@@ -36,6 +37,8 @@ class WantLoads:
 
     module: NodeTag
     required: Caps
+    labels: Labels = ()
+    """What those who can do it must have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ capability. Candidates are drawn from the members and the wide view, and drawn a
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import TypeAlias
 
 from meshnode.caps import Caps
 from meshnode.gossip.glimpses import MODULE_BYTES, GlimpseTable
@@ -14,8 +15,11 @@ from meshnode.gossip.member import Member, MemberState
 from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.table import MemberTable
 from meshnode.ids import Contact, NodeId, NodeTag, tag_of
+from meshnode.labels import Labels
 from meshnode.machine import Random
 
+Work: TypeAlias = tuple[NodeTag, Labels]
+"""A kind of work: a module, and the labels that whoever does it must have."""
 INTERESTS_MAX = 8
 """Kinds of work at once; the one not asked for longest goes first."""
 REDRAW_S = 30.0
@@ -66,28 +70,29 @@ class Interests:
         self._glimpses = glimpses
         self._settings = settings
         self._rng = rng
-        self._interests: dict[NodeTag, _Interest] = {}
+        self._interests: dict[Work, _Interest] = {}
         self._subscriptions: dict[NodeTag, _Subscription] = {}
 
     def __bool__(self) -> bool:
         """Return whether there is anything to keep up."""
         return bool(self._interests or self._subscriptions)
 
-    def want(self, module: NodeTag, required: Caps, now: float) -> None:
+    def want(self, module: NodeTag, required: Caps, now: float, labels: Labels = ()) -> None:
         """Take part in, or go on with, one kind of work."""
-        interest = self._interests.pop(module, None)
+        work = module, labels
+        interest = self._interests.pop(work, None)
         if interest is None or interest.required != required:
             interest = _Interest(required, now)
         interest.asked_at = now
-        self._interests[module] = interest
+        self._interests[work] = interest
         if len(self._interests) > INTERESTS_MAX:
             del self._interests[next(iter(self._interests))]
         if now - interest.drawn_at > REDRAW_S:
-            self._draw(module, interest, now)
+            self._draw(work, interest, now)
 
-    def candidates(self, module: NodeTag) -> list[Member]:
+    def candidates(self, module: NodeTag, labels: Labels = ()) -> list[Member]:
         """Return the candidates for one kind of work that are still there."""
-        interest = self._interests.get(module)
+        interest = self._interests.get((module, labels))
         found = map(self._table.by_tag, interest.members) if interest is not None else ()
         return [m for m in found if m is not None and m.state.present]
 
@@ -98,8 +103,8 @@ class Interests:
         """
         self._age(now)
         wanted: dict[NodeTag, Member] = {}
-        for module in reversed(self._interests):
-            wanted.update((m.tag, m) for m in self.candidates(module))
+        for module, labels in reversed(self._interests):
+            wanted.update((m.tag, m) for m in self.candidates(module, labels))
         chosen = dict(list(wanted.items())[:SUBSCRIPTIONS_MAX])
         asks: list[tuple[Member, int, bool]] = []
         for tag in [t for t in self._subscriptions if t not in chosen][:most]:
@@ -149,20 +154,24 @@ class Interests:
         return now - subscription.asked_at >= (RETRY_S if eager else RENEW_S)
 
     def _age(self, now: float) -> None:
-        for module, interest in list(self._interests.items()):
+        for work, interest in list(self._interests.items()):
             if now - interest.asked_at > self._settings.interest_s:
-                del self._interests[module]
+                del self._interests[work]
             elif now - interest.drawn_at > REDRAW_S:
-                self._draw(module, interest, now)
+                self._draw(work, interest, now)
 
-    def _draw(self, module: NodeTag, interest: _Interest, now: float) -> None:
+    def _draw(self, work: Work, interest: _Interest, now: float) -> None:
         """Draw the candidates of one kind of work anew: near ones first, then by capacity."""
         interest.drawn_at = now
+        module, labels = work
+        asked = set(labels)
         count = self._settings.candidates_max
         able = [
             m
             for m in self._table.present()
-            if m.state is MemberState.ALIVE and m.caps.satisfies(interest.required)
+            if m.state is MemberState.ALIVE
+            and m.caps.satisfies(interest.required)
+            and asked <= set(m.traits.labels)
         ]
         near = [m for m in able if self._is_near(m)]
         near.sort(key=lambda m: NEAR_MS if m.rtt_ms is None else m.rtt_ms)

@@ -14,6 +14,7 @@ from meshnode.gossip.sizes import AROUND_BYTES
 from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
 from meshnode.ids import Contact, NodeTag, tag_of
+from meshnode.labels import Labels
 from meshnode.machine import Random
 from meshnode.wire.messages import Ack, LoadRecord, Received, Send, Subscribe
 
@@ -35,9 +36,9 @@ class LoadTalk:
         self._sequence = rng.getrandbits(32)
         self._interests = Interests(own, table, speaker.glimpses, settings=settings, rng=rng)
 
-    def candidates(self, module: NodeTag) -> list[Member] | None:
+    def candidates(self, module: NodeTag, labels: Labels) -> list[Member] | None:
         """Return whose loads we follow for one module; None in a small mesh: everybody's."""
-        return None if self._speaker.mesh_is_small else self._interests.candidates(module)
+        return None if self._speaker.mesh_is_small else self._interests.candidates(module, labels)
 
     def hear(
         self, loads: Iterable[LoadRecord], sender: NodeTag, one_way_ms: float, now: float
@@ -60,7 +61,7 @@ class LoadTalk:
         """Follow the candidates for a module from now on, if the mesh is too large for all."""
         if self._speaker.mesh_is_small:
             return []
-        self._interests.want(event.module, event.required, own_now)
+        self._interests.want(event.module, event.required, own_now, event.labels)
         return self.ask(now, own_now)
 
     def ask(self, now: float, own_now: float) -> list[Send]:

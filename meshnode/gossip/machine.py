@@ -55,7 +55,7 @@ from meshnode.gossip.speaker import Speaker
 from meshnode.gossip.table import MemberTable
 from meshnode.gossip.words import Witness
 from meshnode.ids import Contact, NodeId, NodeTag, tag_of
-from meshnode.labels import NO_TRAITS, Traits
+from meshnode.labels import NO_TRAITS, Labels, Traits
 from meshnode.machine import Random
 from meshnode.wire.messages import (
     Ack,
@@ -160,9 +160,9 @@ class SwimMachine:
         """Return the other members believed alive or merely suspected."""
         return tuple(self._table.present())
 
-    def candidates(self, module: NodeTag) -> list[Member] | None:
+    def candidates(self, module: NodeTag, labels: Labels = ()) -> list[Member] | None:
         """Return whose loads we follow for one module; None in a small mesh: everybody's."""
-        return self._loads.candidates(module)
+        return self._loads.candidates(module, labels)
 
     def glimpse(self, node_id: NodeId, now: float) -> Glimpse | None:
         """Return what the wide view of a large mesh has of a member."""

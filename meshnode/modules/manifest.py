@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from meshnode.caps import Caps
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.ids import ContentHash
 from meshnode.wire.arrays import DTYPES
 from meshnode.wire.limits import BODY_BYTES_MAX, KIB, MIB
@@ -117,6 +118,13 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     affinity: str = AFFINITIES[0]
     """In which order requests try nodes; one of `AFFINITIES`."""
+    constraints: Constraints = UNCONSTRAINED
+    """What it asks of every node that is given one of its inputs: `require` and `data`."""
+
+    @property
+    def need_bytes(self) -> int:
+        """What it may come to take of a node: its memory's limit, and its models."""
+        return self.limits.memory_bytes + sum(model.size for model in self.models)
 
 
 def item_bytes(dtype: str) -> int:

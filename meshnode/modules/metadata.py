@@ -9,8 +9,11 @@ where they would say just that.
 from math import prod
 
 from meshnode.caps import Caps
+from meshnode.constraints import SCOPES, Constraints, Scope, scope_of
 from meshnode.errors import BadMetadata, LocalProtocolError, RemoteProtocolError
 from meshnode.ids import ContentHash
+from meshnode.labels import LABELS_MAX as REQUIRED_MAX
+from meshnode.labels import VALUE_CHARS_MAX, Labels, labels_of
 from meshnode.modules.fields import Fields
 from meshnode.modules.manifest import (
     ABIS,
@@ -83,7 +86,7 @@ _KEYS = (
     "licence",
     "labels",
 )
-_KEYS_WITH_DEFAULT = ("affinity",)
+_KEYS_WITH_DEFAULT = ("affinity", "require", "data")
 _TENSOR_KEYS = ("name", "dtype", "shape", "layout")
 _MODEL_KEYS = ("name", "sha256", "size", "embedded", "root")
 _LIMIT_KEYS = ("memory_bytes", "run_ms", "output_bytes")
@@ -115,6 +118,7 @@ def from_plain(plain: cbor.Plain) -> Manifest:
         licence=fields.text("licence", chars_max=64),
         labels=fields.texts("labels", count_max=LABELS_MAX, chars_max=LABEL_CHARS_MAX),
         affinity=_word(fields, "affinity", AFFINITIES),
+        constraints=_constraints(fields),
     )
     _check_together(manifest, fields)
     return manifest
@@ -128,6 +132,25 @@ def _word(fields: Fields, key: str, words: tuple[str, ...]) -> str:
     if word == words[0]:
         raise fields.wrong(key, f"'{word}' is the default, which is left out")
     return word
+
+
+def _constraints(fields: Fields) -> Constraints:
+    data = scope_of(_word(fields, "data", SCOPES[::-1]))
+    if not fields.has("require"):
+        return Constraints(data=data)
+    constraints = Constraints(required_labels(fields), data)
+    if not constraints.labels:
+        raise fields.wrong("require", "asks for nothing, which is left out")
+    return constraints
+
+
+def required_labels(fields: Fields) -> Labels:
+    """Return the labels that `require` asks for."""
+    pairs = fields.texts("require", count_max=REQUIRED_MAX, chars_max=VALUE_CHARS_MAX)
+    try:
+        return labels_of(pairs)
+    except ValueError as error:
+        raise fields.wrong("require", str(error)) from error
 
 
 def _tensors(fields: Fields, key: str) -> tuple[TensorSpec, ...]:
@@ -297,6 +320,10 @@ def _beyond_defaults(manifest: Manifest) -> dict[str, cbor.Plain]:
     said: dict[str, cbor.Plain] = {}
     if manifest.affinity != AFFINITIES[0]:
         said["affinity"] = manifest.affinity
+    if manifest.constraints.labels:
+        said["require"] = dict(manifest.constraints.labels)
+    if manifest.constraints.data is not Scope.MESH:
+        said["data"] = manifest.constraints.data.word
     return said
 
 

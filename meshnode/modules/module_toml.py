@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meshnode.caps import Caps, parse_caps
+from meshnode.constraints import SCOPES, Constraints, Scope, scope_of
 from meshnode.errors import BadMetadata, UnreadableInput
 from meshnode.modules import metadata
 from meshnode.modules.fields import Fields
@@ -47,6 +48,8 @@ _KEYS = (
     "licence",
     "labels",
     "affinity",
+    "require",
+    "data",
 )
 _PATH_CHARS_MAX = 512
 
@@ -98,6 +101,10 @@ def from_toml(text: str) -> ModuleToml:
         if fields.has("labels")
         else {},
         affinity=fields.choice("affinity", AFFINITIES) if fields.has("affinity") else AFFINITIES[0],
+        constraints=Constraints(
+            metadata.required_labels(fields) if fields.has("require") else (),
+            scope_of(fields.choice("data", SCOPES)) if fields.has("data") else Scope.MESH,
+        ),
     )
     inline, files = _tests(fields, manifest)
     manifest = replace(manifest, self_tests=inline)

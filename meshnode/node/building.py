@@ -43,18 +43,17 @@ from meshnode.node.idling import Idling
 from meshnode.node.keyring_parts import Upkeep, admitting
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
-from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.memory import recall, recall_names, remember_names
 from meshnode.node.node import Node, Parts
 from meshnode.node.ordering import Ordering
+from meshnode.node.placing_building import build_places
 from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.reach_building import build_discovery, build_reach, reach_parts
 from meshnode.node.requests import Requests
 from meshnode.node.runtime_building import build_lanes, build_runtime
 from meshnode.node.spreading import Spreading
 from meshnode.node.unfit import Unfit
-from meshnode.node.view import View
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.observe import LoadMeter
 from meshnode.placement.settings import PlacementSettings
@@ -88,6 +87,7 @@ class Building:
         self.stopping = trio.Event()
         self.mesh_changed = trio.Event()
         self.unfit = Unfit()
+        self.traits = Traits(config.node.labels, config.budget.memory_bytes // MIB)
         self.started_at = trio.current_time()
 
     async def build(self, nursery: trio.Nursery, *, probe_port: bool) -> None:
@@ -180,7 +180,7 @@ class Building:
             name=config.node.name,
             caps=self.caps,
             incarnation=self.saved.incarnation + 1,
-            traits=Traits(config.node.labels, config.budget.memory_bytes // MIB),
+            traits=self.traits,
             settings=GossipSettings(),
             witness=Signatures(self.identity, self.mesh.network),
             rng=rng,
@@ -256,17 +256,7 @@ class Building:
         self.discovery = build_discovery(parts)
 
     def _placing(self) -> None:
-        self.view = View(
-            own=self.contact,
-            name=self.config.node.name,
-            caps=self.caps,
-            membership=self.membership,
-            board=self.board,
-            library=self.library,
-            load=self.load,
-            unfit=self.unfit,
-        )
-        self.local = Local(self.contact.node_id, self.library, self.lanes, self.load)
+        self.view, self.local = build_places(self)
         self.requests = Requests(
             local=self.local,
             view=self.view,

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import trio
 
+from meshnode.constraints import UNCONSTRAINED
 from meshnode.errors import DeadlineExceeded, MeshnodeError, Overpriced
 from meshnode.ids import NodeId
 from meshnode.modules.schema import check_inputs
+from meshnode.node.constraints import Bounds
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
@@ -24,8 +26,11 @@ from meshnode.wire.terms import NO_ALTERNATIVE
 class Local:
     """Lane, worker thread, sandbox and back."""
 
-    def __init__(self, own_id: NodeId, library: Library, lanes: Lanes, load: LoadReporter) -> None:
+    def __init__(
+        self, own_id: NodeId, library: Library, lanes: Lanes, load: LoadReporter, bounds: Bounds
+    ) -> None:
         self._own_id = own_id
+        self._bounds = bounds
         self._library = library
         self._lanes = lanes
         self._load = load
@@ -51,6 +56,7 @@ class Local:
         )
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
         outputs = [t.name for t in info.manifest.outputs]
+        asked = request.constraints or info.manifest.constraints
 
         def pack(answer: Answer) -> Prediction:
             return self._packed(request, answer, outputs, cold_us)
@@ -67,7 +73,8 @@ class Local:
                 flow=(self._own_id if peer is None else peer, request.source),
                 priority=request.urgency.priority,
                 age_s=request.urgency.age_ms / 1000 + max(0.0, waited_s),
-                movable=not request.terms.moved,
+                # One that may not run everywhere is not given to whoever happens to be idle.
+                movable=not (request.terms.moved or asked),
                 keeper=keeper,
             ),
         )
@@ -91,6 +98,7 @@ class Local:
         """Say whether a request would be taken, before its payload is moved; see `serve`."""
         try:
             info = await self._library.info(intent.module)
+            self._bounds.check(info.manifest, UNCONSTRAINED, peer)
             rows = check_inputs(info.manifest, intent.tensors)
             self._correct(intent)
             lane = self._lanes.consider(intent.module, intent.terms.cold_refusals)
@@ -123,10 +131,15 @@ class Local:
             )
 
     async def serve(self, peer: NodeId, request: Predict) -> Prediction:
-        """Answer a request that another node placed here: run it or refuse it, never forward."""
+        """Answer a request that another node placed here: run it or refuse it, never forward.
+
+        Its input came in at the peer's door: a request is sent on once at most.
+        """
         deadline = trio.current_time() + request.budget_ms / 1000
 
         async def run(keeper: Run) -> Prediction:
+            info = await self._library.info(request.module)
+            self._bounds.check(info.manifest, request.constraints, peer)
             self._correct(request)
             return await self.run(request, deadline, peer=peer, keeper=keeper)
 

@@ -23,6 +23,7 @@ from meshnode.gossip.machine import (
 )
 from meshnode.gossip.member import Member
 from meshnode.ids import Contact, ContentHash, NodeId, PublicKey, node_id_of, short, tag_of
+from meshnode.labels import Labels
 from meshnode.node.driver import Driver
 from meshnode.wire.messages import LoadRecord, Received, Send
 
@@ -91,6 +92,11 @@ class Membership:
         """Return whether another member is believed alive or merely suspected."""
         return self._machine.is_present(node_id)
 
+    def labels_of(self, node_id: NodeId) -> Labels:
+        """Return a member's labels; of who is not known, none."""
+        member = self._machine.member(node_id)
+        return () if member is None else member.traits.labels
+
     def contact_of(self, node_id: NodeId) -> Contact | None:
         """Return where a member listens, or None if it is not known."""
         member = self._machine.member(node_id)
@@ -101,14 +107,20 @@ class Membership:
         member = self._machine.member(node_id)
         return None if member is None else member.rtt_ms
 
-    def candidates(self, module: ContentHash, required: Caps) -> tuple[Member, ...]:
+    def candidates(
+        self, module: ContentHash, required: Caps, labels: Labels | None = ()
+    ) -> tuple[Member, ...]:
         """Return the members that may be given a request of this module.
 
-        In a small mesh everybody. In a large one, those whose loads are followed for it: asking
-        is what makes this node follow them, so the first answer names members not heard of yet.
+        In a small mesh everybody, and so too where nobody may be asked (`labels` None): there is
+        no load to follow then. In a large one, those with the labels whose loads are followed for
+        it: asking is what makes this node follow them, so the first answer names members not
+        heard of yet.
         """
-        self._driver.handle(WantLoads(tag_of(module), required))
-        found = self._machine.candidates(tag_of(module))
+        if labels is None:
+            return self._machine.members()
+        self._driver.handle(WantLoads(tag_of(module), required, labels))
+        found = self._machine.candidates(tag_of(module), labels)
         return self._machine.members() if found is None else tuple(found)
 
     def glimpse(self, node_id: NodeId) -> Glimpse | None:

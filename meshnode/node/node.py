@@ -9,6 +9,7 @@ import trio
 from meshnode import __version__
 from meshnode.caps import Caps
 from meshnode.config.settings import Config
+from meshnode.constraints import UNCONSTRAINED, Constraints, scope_of
 from meshnode.errors import DeadlineExceeded, UsageError
 from meshnode.gossip.member import MemberState
 from meshnode.identity.certificates import Role, read
@@ -97,6 +98,7 @@ class Node:
         self.contact = parts.contact
         self.caps = parts.caps
         self.version = __version__
+        self._data_policy = Constraints(data=scope_of(parts.config.policy.data))
         self._doctor = Doctor(
             reach=parts.reach,
             membership=parts.membership,
@@ -123,6 +125,7 @@ class Node:
         deadline_ms: int | None = None,
         explain: bool = False,
         priority: str = "",
+        constraints: Constraints = UNCONSTRAINED,
     ) -> Outcome:
         """Answer a request at the best node. See `Requests.place` for what it raises."""
         started = trio.current_time()
@@ -148,6 +151,7 @@ class Node:
             budget_ms=max(1, budget_ms - round((routed - started) * 1000)),
             hops_left=1,
             urgency=urgency,
+            constraints=constraints.joined(self._data_policy),
             tensors=headers,
             body=body,
         )
@@ -163,13 +167,21 @@ class Node:
         )
 
     async def explain(
-        self, ref: str, headers: tuple[TensorHeader, ...], source: str = ""
+        self,
+        ref: str,
+        headers: tuple[TensorHeader, ...],
+        source: str = "",
+        constraints: Constraints = UNCONSTRAINED,
     ) -> dict[str, Any]:
         """Return the candidates of a request without running it."""
         info = await self.describe(ref)
         payload = sum(h.size for h in headers)
         decision = self.parts.requests.decide(
-            info.module, info.manifest, payload=payload, source=source
+            info.module,
+            info.manifest,
+            payload=payload,
+            source=source,
+            asked=constraints.joined(self._data_policy),
         )
         return report.decision(decision, info)
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import trio
 
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.errors import (
     CannotRunHere,
     DeadlineExceeded,
@@ -35,6 +36,7 @@ from meshnode.node.view import View
 from meshnode.node.visits import Visit, Visits, kinder
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
+from meshnode.placement.constraints import told
 from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
 from meshnode.wire.messages import (
@@ -166,10 +168,16 @@ class Requests:
             job.visit.ended(in_time=in_time)
 
     def decide(
-        self, module: ContentHash, manifest: Manifest, *, payload: int, source: str
+        self,
+        module: ContentHash,
+        manifest: Manifest,
+        *,
+        payload: int,
+        source: str,
+        asked: Constraints = UNCONSTRAINED,
     ) -> Decision:
         """Rank every live candidate as a request's would be; see placement.choose."""
-        decision = self._view.decide(module, manifest, payload=payload, source=source)
+        decision = self._view.decide(module, manifest, payload=payload, source=source, asked=asked)
         return self._ordering.foresee(decision, manifest, module, source)
 
     async def _place(self, job: _Job) -> Placed:
@@ -222,15 +230,34 @@ class Requests:
         if not decision.ranked and course.insist():
             decision = self._decide(request, job.manifest, course.avoided)
         if not decision.ranked or course.is_over:
-            raise _nobody(decision, job.attempts, job.last)
+            raise self._nobody(job, decision)
         decision = self._ordering.order(decision, job.manifest, request.module, request.source)
         best, second_ms = course.next(decision)
         terms = course.terms(second_ms)
         return best, kept(terms) if ordered else terms, decision
 
+    def _nobody(self, job: _Job, decision: Decision) -> MeshnodeError:
+        """Return why nobody answered: every node's reason, unless one refusal says it all."""
+        last, attempts = job.last, job.attempts
+        tried = {a.node for a in attempts}
+        asked = job.request.constraints
+        reasons = self._view.reasons(decision, job.manifest, asked, without=tried)
+        busy = isinstance(last, Overloaded)  # it says when to come again
+        if last is not None and (busy or (len(attempts) == 1 and not reasons)):
+            return last
+        nobody = no_candidate(reasons, attempts)
+        nobody.retry_after_ms = None if last is None else last.retry_after_ms
+        return nobody
+
     def _quick(self, request: Predict, manifest: Manifest) -> Pick | None:
         payload = sum(t.size for t in request.tensors)
-        return self._view.pick(request.module, manifest, payload=payload, source=request.source)
+        return self._view.pick(
+            request.module,
+            manifest,
+            payload=payload,
+            source=request.source,
+            asked=request.constraints,
+        )
 
     def _decide(
         self, request: Predict, manifest: Manifest, without: set[NodeId], *, suspects: bool = True
@@ -242,6 +269,7 @@ class Requests:
             source=request.source,
             without=without,
             suspects=suspects,
+            asked=request.constraints,
         )
 
     async def _run_at(
@@ -342,27 +370,16 @@ def new_request_id(random_bytes: Callable[[int], bytes]) -> RequestId:
     return RequestId(random_bytes(16))
 
 
-def no_candidate(decision: Decision, attempts: Sequence[Attempt] = ()) -> NoCandidate:
+def no_candidate(
+    reasons: Sequence[tuple[str, str]], attempts: Sequence[Attempt] = ()
+) -> NoCandidate:
     """Return the error that lists why each node cannot run the module."""
-    because = [_line(a) for a in attempts]
-    because += [f"{c.name}: {reason}" for c, reason in decision.excluded]
+    because = [_line(a) for a in attempts] + told(reasons)
     return NoCandidate(
         "no node can run this module now",
         because=because or ["no node is known"],
         try_="meshnode peers",
     )
-
-
-def _nobody(
-    decision: Decision, attempts: list[Attempt], last: MeshnodeError | None
-) -> MeshnodeError:
-    """Return why nobody answered: every node's reason, unless one refusal says it all."""
-    busy = isinstance(last, Overloaded)  # it says when to come again
-    if last is not None and (busy or (len(attempts) == 1 and not decision.excluded)):
-        return last
-    nobody = no_candidate(decision, attempts)
-    nobody.retry_after_ms = None if last is None else last.retry_after_ms
-    return nobody
 
 
 def _total_ms(scored: Scored) -> float:

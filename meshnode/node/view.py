@@ -8,10 +8,11 @@ from heapq import nsmallest
 
 import trio
 
-from meshnode.caps import Caps
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.gossip.member import Member, MemberState
 from meshnode.ids import Contact, ContentHash, NodeId, tag_of
 from meshnode.modules.manifest import Manifest
+from meshnode.node.constraints import Bounds, reason_of
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
@@ -24,6 +25,7 @@ from meshnode.placement.rates import Rates
 from meshnode.wire.messages import LoadRecord
 
 SUSPECT = "suspect: it does not answer probes"
+BEYOND = "beyond the nodes that this one looks at"
 FIELD_S = 0.25
 """A module's field of candidates is kept so long: round trips and members change that slowly."""
 FIELDS_MAX = 64
@@ -40,24 +42,26 @@ class View:
         *,
         own: Contact,
         name: str,
-        caps: Caps,
         membership: Membership,
         board: Scoreboard,
         library: Library,
         load: LoadReporter,
         unfit: Unfit,
+        bounds: Bounds,
     ) -> None:
         self._own = own
         self._name = name
-        self._caps = caps
         self._membership = membership
         self._board = board
         self._library = library
         self._load = load
         self._unfit = unfit
+        self._bounds = bounds
         self.rates = Rates()
         """What the paths to others carry; whoever calls them learns it."""
-        self._fields: OrderedDict[ContentHash, tuple[float, Field]] = OrderedDict()
+        self._fields: OrderedDict[tuple[ContentHash, Constraints], tuple[float, Field]] = (
+            OrderedDict()
+        )
 
     def own_record(self) -> LoadRecord:
         """Return what this node says of its load now."""
@@ -68,15 +72,21 @@ class View:
         self._fields.clear()
 
     def pick(
-        self, module: ContentHash, manifest: Manifest, *, payload: int, source: str
+        self,
+        module: ContentHash,
+        manifest: Manifest,
+        *,
+        payload: int,
+        source: str,
+        asked: Constraints = UNCONSTRAINED,
     ) -> Pick | None:
         """Return what `decide` would put first, in one quick pass; None: only `decide` can say."""
         now = trio.current_time()
-        kept = self._fields.get(module)
+        kept = self._fields.get((module, asked))
         if kept is None or kept[0] <= now:
-            kept = now + FIELD_S, self._field(module, manifest, now)
-            self._fields[module] = kept
-            self._fields.move_to_end(module)
+            kept = now + FIELD_S, self._field(module, manifest, asked, now)
+            self._fields[module, asked] = kept
+            self._fields.move_to_end((module, asked))
             while len(self._fields) > FIELDS_MAX:
                 self._fields.popitem(last=False)
         return kept[1].pick(payload_bytes=payload, source=source, now=now, own=self._load.record())
@@ -90,13 +100,14 @@ class View:
         source: str,
         without: Collection[NodeId] = (),
         suspects: bool = True,
+        asked: Constraints = UNCONSTRAINED,
     ) -> Decision:
         """Rank the live candidates; those in `without` were tried for this request already.
 
         A suspect may only be busy, so it is asked when nobody else can do the work (`suspects`).
         """
         now = trio.current_time()
-        candidates = self._candidates(module, manifest.required, now)
+        candidates = self._candidates(module, manifest, asked, now)
         candidates = [c for c in candidates if c.contact.node_id not in without]
         decide = partial(
             choose,
@@ -114,15 +125,43 @@ class View:
             decision = decide(doubted)
         return decision
 
-    def _candidates(self, module: ContentHash, required: Caps, now: float) -> list[Candidate]:
-        members = self._membership.candidates(module, required)
-        near = nsmallest(CANDIDATES_MAX, members, key=_nearness)
-        others = [self._candidate(m, module, now) for m in near]
-        return [self._own_candidate(module, now), *others]
+    def reasons(
+        self,
+        decision: Decision,
+        manifest: Manifest,
+        asked: Constraints,
+        *,
+        without: Collection[NodeId] = (),
+    ) -> list[tuple[str, str]]:
+        """Return why each node of the mesh but those in `without` was passed over, by name."""
+        wanted = asked.joined(manifest.constraints)
+        told = {c.contact.node_id: (c.name, reason) for c, reason in decision.excluded}
+        for m in self._membership.members():
+            if m.contact.node_id in without:
+                continue
+            reason = _unfit(m) or reason_of(self._bounds, m, manifest, wanted)
+            told.setdefault(m.contact.node_id, (m.name, reason or BEYOND))
+        return list(told.values())
 
-    def _field(self, module: ContentHash, manifest: Manifest, now: float) -> Field:
+    def _candidates(
+        self, module: ContentHash, manifest: Manifest, asked: Constraints, now: float
+    ) -> list[Candidate]:
+        wanted = asked.joined(manifest.constraints)
+        labels = self._bounds.labels_elsewhere(wanted)
+        judged = [
+            (self._bounds.reason(m, manifest, wanted), m)
+            for m in self._membership.candidates(module, manifest.required, labels)
+        ]
+        near = nsmallest(CANDIDATES_MAX, judged, key=lambda j: (bool(j[0]), *_nearness(j[1])))
+        others = [self._candidate(m, module, now, reason) for reason, m in near]
+        own_reason = self._bounds.own_reason(manifest, wanted)
+        return [self._own_candidate(module, now, own_reason), *others]
+
+    def _field(
+        self, module: ContentHash, manifest: Manifest, asked: Constraints, now: float
+    ) -> Field:
         needed, age_s_max = int(manifest.required), self._board.settings.record_age_s_max
-        candidates = self._candidates(module, manifest.required, now)
+        candidates = self._candidates(module, manifest, asked, now)
         return Field(
             [c for c in candidates if not c.policy and not unfitness(c, needed, age_s_max)],
             board=self._board,
@@ -130,20 +169,21 @@ class View:
             module_bytes=sum(m.size for m in manifest.models),
         )
 
-    def _own_candidate(self, module: ContentHash, now: float) -> Candidate:
+    def _own_candidate(self, module: ContentHash, now: float, unfit: str) -> Candidate:
         return Candidate(
             contact=self._own,
             name=self._name,
-            caps=self._caps,
+            caps=self._bounds.caps,
             rtt_ms=0.0,
             load=self._load.record(),
             load_age_s=0.0,
             holds=self._library.holds(module),
             is_self=True,
+            unfit=unfit,
             policy=self._unfit.reason(module, now),
         )
 
-    def _candidate(self, member: Member, module: ContentHash, now: float) -> Candidate:
+    def _candidate(self, member: Member, module: ContentHash, now: float, unfit: str) -> Candidate:
         record, age_s = self._board.record_of(member.contact.node_id, now)
         if record is None:
             record = self._glimpsed(member)
@@ -158,7 +198,7 @@ class View:
             holds=record is not None and any(m.module == tag for m in record.modules),
             is_self=False,
             bytes_per_ms=self.rates.rate_of(member.contact.node_id),
-            unfit=_unfit(member),
+            unfit=unfit or _unfit(member),
         )
 
     def _glimpsed(self, member: Member) -> LoadRecord | None:

@@ -7,6 +7,7 @@ named `body` holds bulk that travels beside the CBOR header and never inside it.
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.ids import Contact, ContentHash, NodeId, NodeTag, PublicKey, RequestId
 from meshnode.wire.dht_messages import FindNode as FindNode
 from meshnode.wire.dht_messages import FoundNodes as FoundNodes
@@ -63,6 +64,8 @@ class Predict:
     hops_left: int
     terms: Terms = NO_TERMS
     urgency: Urgency = USUAL
+    constraints: Constraints = UNCONSTRAINED
+    """What its sender asks; the module's own are in its manifest."""
     tensors: tuple[TensorHeader, ...]
     body: Body = ()
 

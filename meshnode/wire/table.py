@@ -11,6 +11,7 @@ from typing import Any
 
 from meshnode.wire import limits, messages
 from meshnode.wire.arrays import DTYPES, body_bytes
+from meshnode.wire.constraints import CONSTRAINTS
 from meshnode.wire.membership_table import CONTACT, LOAD, MEMBERSHIP, NAME, TAG
 from meshnode.wire.reach_table import BODY_BYTES_MAX, REACH
 from meshnode.wire.schema import (
@@ -162,6 +163,7 @@ CALLS: dict[int, Call] = {
             hops_left=Uint(limits.FORWARD_HOPS_MAX),
             terms=TERMS,
             urgency=URGENCY,
+            constraints=CONSTRAINTS,
             tensors=TENSORS,
         ),
         limits.BODY_BYTES_MAX,

@@ -11,9 +11,19 @@ from functools import cache
 from hypothesis import strategies as st
 
 from meshnode.caps import Caps
+from meshnode.constraints import Scope
 from meshnode.ids import Address, Contact
 from meshnode.labels import LABELS_MAX, labels_of
-from meshnode.wire import limits, membership_table, messages, packed_load, reach, schema, table
+from meshnode.wire import (
+    constraints,
+    limits,
+    membership_table,
+    messages,
+    packed_load,
+    reach,
+    schema,
+    table,
+)
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.codec import Envelope
 from meshnode.wire.tensor import TensorHeader
@@ -93,6 +103,7 @@ MAKERS = {
     schema.Pair: lambda f: st.tuples(values(f.first), values(f.second)),
     schema.ContactField: lambda f: contacts(),
     membership_table.LabelsField: lambda f: labels(),
+    constraints.ScopeField: lambda f: st.sampled_from(Scope),
     schema.Record: lambda f: tensors() if f is table.TENSOR else records(f),
 }
 

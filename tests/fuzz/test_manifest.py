@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshnode.caps import Caps
+from meshnode.constraints import Constraints, Scope
 from meshnode.errors import BadMetadata
 from meshnode.ids import ContentHash
+from meshnode.labels import labels_of
 from meshnode.modules.manifest import (
     AFFINITIES,
     ITEM_BYTES,
@@ -73,6 +75,11 @@ manifests = st.builds(
     ),
     labels=st.dictionaries(names, names, max_size=4),
     affinity=st.sampled_from(AFFINITIES),
+    constraints=st.builds(
+        Constraints,
+        st.dictionaries(names, names, max_size=4).map(labels_of),
+        st.sampled_from(Scope),
+    ),
 )
 
 
@@ -92,7 +99,7 @@ def test_any_bytes_give_a_manifest_or_one_error(data: bytes) -> None:
 
 
 @FEW
-@given(st.sampled_from([*sorted(GOOD), "affinity"]), plain)
+@given(st.sampled_from([*sorted(GOOD), "affinity", "require", "data"]), plain)
 def test_any_value_in_any_field_gives_a_manifest_or_one_error(key: str, value: object) -> None:
     try:
         found = decode(cbor.dumps({**GOOD, key: value}))

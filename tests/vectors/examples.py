@@ -5,6 +5,7 @@ changing the bytes of an unchanged example changes the protocol.
 """
 
 from meshnode.caps import Caps
+from meshnode.constraints import Constraints, Scope
 from meshnode.gossip.glimpses import entry_of
 from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity
@@ -124,6 +125,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             hops_left=1,
             terms=Terms(alternative=425, refusals=1),
             urgency=Urgency(priority=INTERACTIVE, age_ms=40),
+            constraints=Constraints((("tier", "edge"),), Scope.SITE),
             tensors=(FLAGS, IMAGE),
             body=(b"\x01\x00\x01" + bytes(5) + ONES,),
         ),
@@ -262,8 +264,9 @@ LAN = {
 
 def _predict(body_size: int, tensors: str, hops: str = "01") -> str:
     """Return the header of a Predict with this list of tensors."""
-    terms = "84" + "1affffffff" + "0000f4"
-    return f"8a01{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}820100{tensors}"
+    terms, asked = "84" + "1affffffff" + "0000f4", "828002"
+    head = f"8b01{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}"
+    return f"{head}820100{asked}{tensors}"
 
 
 _TENSOR = "8184" + "6161" + "67666c6f61743332" + "8102"
@@ -291,6 +294,11 @@ REFUSED_CALLS: dict[str, tuple[str, str, str]] = {
         _predict(16, "82" + (_TENSOR[2:] + "08") * 2),
         "00" * 16,
         "two tensors",
+    ),
+    "unknown data policy": (
+        _predict(8, _TENSOR + "08").replace("828002", "828003"),
+        "00" * 8,
+        "constraints.data",
     ),
     "second hop": (_predict(8, _TENSOR + "08", hops="02"), "00" * 8, "hops_left"),
 }

@@ -9,6 +9,7 @@ import pytest
 
 from meshnode.cli.main import main
 from meshnode.cli.predict import file_names, tensor_line
+from meshnode.constraints import Constraints, Scope
 from meshnode.errors import NoCandidate
 from meshnode.wire import arrays
 from tests.unit.client.serving import serving
@@ -116,3 +117,16 @@ def test_only_the_first_values_are_shown() -> None:
     line = tensor_line(head, np.arange(20).tobytes())
     assert line == "y int64[2,10]  0 1 2 3 4 5 6 7 …"
     assert tensor_line(arrays.header("s", "bool", ()), b"\x01") == "s bool[]  True"
+
+
+def test_labels_and_the_data_policy_go_with_the_request(
+    home: str, node: FakeNode, capsys: Captured
+) -> None:
+    asked = ("--require", "site=hall-3", "--tier", "edge", "--data", "site")
+    wanted = Constraints((("site", "hall-3"), ("tier", "edge")), Scope.SITE)
+    assert predict(home, *asked) == 0
+    assert node.asked[-1]["constraints"] == wanted
+    assert predict(home, "--dry-run", *asked) == 0
+    assert node.asked[-1]["constraints"] == wanted
+    assert predict(home, "--require", "hall-3") == 2
+    assert "'hall-3' is not key=value" in capsys.readouterr().err

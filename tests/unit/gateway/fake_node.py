@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import trio
 
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.errors import MeshnodeError, ModuleNotFound
 from meshnode.ids import ContentHash, NodeId, PublicKey, RequestId
 from meshnode.modules.manifest import Manifest, TensorSpec
@@ -71,11 +72,13 @@ class FakeNode:
         deadline_ms: int | None = None,
         explain: bool = False,
         priority: str = "",
+        constraints: Constraints = UNCONSTRAINED,
     ) -> Answered:
         info = await self.describe(ref)
         check_inputs(info.manifest, headers)
         asked: dict[str, Any] = {"source": source, "deadline_ms": deadline_ms, "explain": explain}
-        self.asked.append({**asked, "priority": priority} if priority else asked)
+        asked |= {"priority": priority} if priority else {}
+        self.asked.append(asked | ({"constraints": constraints} if constraints else {}))
         await trio.sleep(self.delay_s)
         if self.failure is not None:
             raise self.failure
@@ -102,8 +105,14 @@ class FakeNode:
         )
 
     async def explain(
-        self, ref: str, headers: tuple[TensorHeader, ...], source: str
+        self,
+        ref: str,
+        headers: tuple[TensorHeader, ...],
+        source: str,
+        constraints: Constraints = UNCONSTRAINED,
     ) -> dict[str, Any]:
+        if constraints:
+            self.asked.append({"constraints": constraints})
         return {
             "module": "double@1.0.0",
             "candidates": [

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import trio
 
+from meshnode.constraints import Constraints, Scope
 from meshnode.errors import NoCandidate, PortTaken
 from meshnode.gateway import server
 from meshnode.gateway.access import Access
 from meshnode.gateway.server import serve_http
 from meshnode.ids import Address
+from meshnode.labels import labels_of
 from tests.unit.gateway.fake_node import FakeNode
 
 ROW = np.array([[1, 2, 3]], np.float32)
@@ -97,6 +99,21 @@ async def test_a_predict_answers_json_and_says_where_it_ran() -> None:
     assert node.asked == [{"source": "cam-7", "deadline_ms": 90, "explain": False}]
 
 
+async def test_a_predict_may_ask_for_labels_and_bound_its_data_in_query_and_headers() -> None:
+    node = FakeNode()
+    target = "/predict?module=double&require=site=hall-3,rack=7&tier=edge&data=site"
+    headers = {"X-Meshnode-Require": "line=4", "X-Meshnode-Data": "node"}
+    async with talking(node) as talk:
+        await talk.send("POST", target, JSON)
+        assert (await talk.read())[0] == 200
+        await talk.send("POST", target, JSON, **headers)
+        assert (await talk.read())[0] == 200
+    labels = {"rack": "7", "site": "hall-3", "tier": "edge"}
+    assert node.asked[0]["constraints"] == Constraints(labels_of(labels), Scope.SITE)
+    strict = Constraints(labels_of({**labels, "line": "4"}), Scope.NODE)
+    assert node.asked[1]["constraints"] == strict
+
+
 async def test_a_large_npy_comes_and_goes_whole() -> None:
     array = np.arange(600_000, dtype=np.float32).reshape(-1, 3)
     file = BytesIO()
@@ -119,6 +136,9 @@ async def test_a_large_npy_comes_and_goes_whole() -> None:
         ("/predict?module=double", b'{"inputs":{"x":[[1,2]]}}', 400, "MN-302"),
         ("/predict?module=double&deadline_ms=soon", JSON, 400, "MN-005"),
         ("/predict?module=double&deadline_ms=0", JSON, 400, "MN-005"),
+        ("/predict?module=double&require=hall-3", JSON, 400, "MN-005"),
+        ("/predict?module=double&require=site=a&tier=two+words", JSON, 400, "MN-005"),
+        ("/predict?module=double&data=planet", JSON, 400, "MN-005"),
     ],
 )
 async def test_a_bad_predict_is_refused_and_the_connection_stays(

@@ -8,6 +8,7 @@ from meshnode.gossip.interests import INTERESTS_MAX, RENEW_S, TRIES_MAX, Interes
 from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.table import MemberTable
 from meshnode.ids import Address, Contact, NodeTag, PublicKey, tag_of
+from meshnode.labels import NO_TRAITS, Traits
 from meshnode.machine import Random
 from tests.unit.gossip.people import LEFT, OWN, load, update
 
@@ -104,3 +105,17 @@ def test_the_gone_are_no_candidates_and_interests_are_bounded() -> None:
     last = NodeTag(bytes([INTERESTS_MAX + 2]) * 8)
     made._table.apply(update(NEAR[0], LEFT), 2.0)
     assert {m.contact for m in made.candidates(last)} == set(NEAR[1:])
+
+
+def test_who_lacks_a_label_is_no_candidate_and_each_kind_of_work_has_its_own() -> None:
+    made = interests()
+    asked = (("site", "b"),)
+    for i, contact in enumerate(FAR):
+        word = replace(update(contact), traits=Traits(asked) if i % 20 == 0 else NO_TRAITS)
+        made._table.apply(word, 0.0)
+    made.want(MODULE, Caps.CPU, 1.0, asked)
+    made.want(MODULE, Caps.CPU, 1.0)
+    assert {m.contact for m in made.candidates(MODULE, asked)} == set(FAR[::20])
+    assert len(made.candidates(MODULE)) == 8
+    followed = {m.contact for m, _, wanted in made.subscribe(1, 1.0, most=64) if wanted}
+    assert set(FAR[::20]) <= followed

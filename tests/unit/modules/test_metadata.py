@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from meshnode.caps import Caps
+from meshnode.constraints import Constraints, Scope
 from meshnode.errors import BadMetadata
 from meshnode.ids import ContentHash
 from meshnode.modules.manifest import AFFINITIES, Limits, Manifest, ModelRef, SelfTest, TensorSpec
@@ -118,8 +119,29 @@ def plain(**changes: object) -> bytes:
 def test_a_default_is_left_out_and_nothing_else() -> None:
     assert b"affinity" not in encode(MANIFEST)
     assert b"source-hash" in encode(replace(MANIFEST, affinity="source-hash"))
-    with pytest.raises(BadMetadata, match="affinity: 'finish-time' is the default"):
-        decode(plain(affinity="finish-time"))
+    assert not {"require", "data"} & set(cbor.loads(encode(MANIFEST), bytes_max=1 << 16))
+    for default, reason in (
+        ({"affinity": "finish-time"}, "affinity: 'finish-time' is the default"),
+        ({"data": "mesh"}, "data: 'mesh' is the default"),
+        ({"require": {}}, "require: asks for nothing"),
+    ):
+        with pytest.raises(BadMetadata, match=reason):
+            decode(plain(**default))
+
+
+def test_what_a_module_asks_of_nodes_comes_back() -> None:
+    asked = Constraints((("site", "b"), ("tier", "edge")), Scope.SITE)
+    manifest = replace(MANIFEST, constraints=asked)
+    assert decode(encode(manifest)) == manifest
+    for wrong, reason in (
+        ({"data": "planet"}, "data: 'planet' is none of mesh, site, node"),
+        ({"require": {"Site": "b"}}, "require: 'Site' is no label's name"),
+        ({"require": {"site": ""}}, "require: label site"),
+        ({"require": {str(i): "x" for i in range(9)}}, "require: has 9 entries"),
+        ({"require": ["site"]}, "require: is not a map"),
+    ):
+        with pytest.raises(BadMetadata, match=reason):
+            decode(plain(**wrong))
 
 
 def test_the_words_for_an_affinity_are_those_of_placement() -> None:

@@ -3,6 +3,7 @@ import struct
 import pytest
 
 from meshnode.caps import Caps
+from meshnode.constraints import Constraints, Scope
 from meshnode.errors import BadMetadata
 from meshnode.modules.manifest import Limits, SelfTest, TensorSpec
 from meshnode.modules.module_toml import TestFiles, from_toml
@@ -13,6 +14,8 @@ version = "0.9.1"
 abi = "infer"
 batch = true
 affinity = "source-hash"
+data = "site"
+require = { tier = "edge" }
 licence = "MIT"
 embed = false
 
@@ -82,6 +85,7 @@ def test_everything_that_can_be_said_is_read() -> None:
     assert (manifest.batch, manifest.licence, found.embed) == (True, "MIT", False)
     assert manifest.labels == {"site": "b"}
     assert manifest.affinity == "source-hash"
+    assert manifest.constraints == Constraints((("tier", "edge"),), Scope.SITE)
 
 
 def test_little_has_to_be_said() -> None:
@@ -118,6 +122,8 @@ def test_a_command_says_that_it_needs_wasi() -> None:
         (('["cpu", "nn"]', '["cpu"]'), "models: .*nn"),
         (("batch = true", 'batch = "yes"'), "batch: is not true or false"),
         (('licence = "MIT"', "licence = ["), "module.toml is not TOML"),
+        (('data = "site"', 'data = "mash"'), "data: 'mash' is none of .*did you mean 'mesh'"),
+        (('tier = "edge"', 'tier = "e g"'), "require: label tier"),
         (('"source-hash"', '"sticky"'), "affinity: 'sticky' is none of finish-time, source-hash"),
     ],
 )
