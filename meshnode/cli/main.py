@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "test": ("test", "try a module out before you publish it: no node needed"),
     "publish": ("publish", "announce a module and spread copies of it"),
     "predict": ("predict", "run a module on an input, at the best node"),
+    "pin": ("pin", "keep a module fetched and warm on the node here"),
     "peers": ("peers", "list the other nodes of the mesh"),
     "modules": ("modules", "list the modules known in the mesh"),
     "status": ("status", "show what the node here knows of itself"),

@@ -8,12 +8,19 @@ from meshnode.cli.output import print_json
 from meshnode.client.client import connect
 from meshnode.config.units import duration_text, size_text
 
+NOT_READY = 5
+
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     """Add this verb's options."""
     parser = verbs.add_parser(
         "status",
         description="Show what the node here knows of itself. Exit 3 if none runs.",
+    )
+    parser.add_argument(
+        "--ready",
+        action="store_true",
+        help="only say whether it is ready: its pinned modules are warm; exit 5 if not",
     )
     parser.set_defaults(run=run)
 
@@ -22,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the local node's facts."""
     with connect(args.home) as client:
         facts = client.status()
+    if args.ready:
+        return _ready(args, facts)
     if args.json:
         print_json({"status": facts})
         return 0
@@ -32,13 +41,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ready(args: argparse.Namespace, facts: Mapping[str, Any]) -> int:
+    ready, pins = bool(facts["ready"]), facts["pinned"]
+    waiting = [f"{p['ref']}: {p['reason'] or p['state']}" for p in pins if p["state"] != "warm"]
+    if args.json:
+        print_json({"ready": ready, "waiting": waiting})
+    elif not args.quiet:
+        print("ready" if ready else "\n".join(["not ready", *(f"  {line}" for line in waiting)]))
+    return 0 if ready else NOT_READY
+
+
 def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a line for each fact, whatever the node chose to report."""
     for key, value in facts.items():
+        if key == "pinned":
+            yield from ((key, pin_text(pin)) for pin in value)
+            continue
         if value in (None, [], {}, ""):
             continue
         name, text = _unit(key, value)
         yield name.replace("_", " "), text
+
+
+def pin_text(pin: Mapping[str, Any]) -> str:
+    """Return how a pinned module stands: `detect: warm (detect@1.2.0)`."""
+    kept = f" ({pin['module']})" if pin["module"] else ""
+    return f"{pin['ref']}: {pin['state']}{kept}" + (f", {pin['reason']}" if pin["reason"] else "")
 
 
 def _unit(key: str, value: object) -> tuple[str, str]:

@@ -143,6 +143,18 @@ class Client:
 
         return read_description(self._connection.call("describe", {"module": module})[0])
 
+    def pins(self) -> list[dict[str, Any]]:
+        """Return the modules that the local node keeps at hand, and how each stands."""
+        return list(self._connection.call("pin")[0])
+
+    def pin(self, module: str) -> list[dict[str, Any]]:
+        """Have the local node keep a module fetched and warm; return all that are."""
+        return list(self._connection.call("pin", {"add": module})[0])
+
+    def unpin(self, module: str) -> list[dict[str, Any]]:
+        """End that; return all that are left."""
+        return list(self._connection.call("pin", {"remove": module})[0])
+
     def status(self) -> dict[str, Any]:
         """Return what the local node knows of itself."""
         return dict(self._connection.call("status")[0])

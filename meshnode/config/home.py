@@ -94,6 +94,11 @@ class Home:
         return self.data / "names.cbor"
 
     @property
+    def pins_file(self) -> Path:
+        """What `meshnode pin` pinned; the configuration has pins of its own."""
+        return self.data / "pins.cbor"
+
+    @property
     def store(self) -> Path:
         """Modules and weights by content hash."""
         return self.data / "store"

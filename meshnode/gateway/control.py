@@ -174,8 +174,8 @@ class ControlDoor:
                 return await self._predict(args, body)
             case "status" | "peers":
                 result: Any = node.status() if op == "status" else node.peers()
-            case "modules":
-                result = await node.modules()
+            case "modules" | "pin":
+                result = await (node.modules() if op == "modules" else self._pin(args))
             case "describe":
                 result = module_facts(await node.describe(_text(args, "module")))
             case "explain":
@@ -198,6 +198,13 @@ class ControlDoor:
             case _:
                 result = self._simple(op)
         return {"result": result}, ()
+
+    async def _pin(self, args: Fields) -> list[Facts]:
+        if args.get("add") is not None:
+            return await self._node.pin(_text(args, "add"))
+        if args.get("remove") is not None:
+            return await self._node.unpin(_text(args, "remove"))
+        return self._node.pins()
 
     async def _membership(self, op: str, args: Fields) -> Any:  # noqa: ANN401 - list or object
         """Whose modules run, who is expelled, and under which key the mesh speaks."""

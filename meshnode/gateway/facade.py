@@ -128,6 +128,22 @@ class NodeFacade(Protocol):
         """Return every module known in the mesh."""
         ...
 
+    def waiting(self) -> list[str]:
+        """Return why the node is not ready yet, a line for each reason; empty: it is."""
+        ...
+
+    def pins(self) -> list[Facts]:
+        """Return the modules that are kept at hand, and how each stands."""
+        ...
+
+    async def pin(self, ref: str, /) -> list[Facts]:
+        """Keep a module at hand from now on; return all that are."""
+        ...
+
+    async def unpin(self, ref: str, /) -> list[Facts]:
+        """End that; return all that are left."""
+        ...
+
     async def doctor(self, peer: str, /) -> Facts:
         """Return a diagnosis of the node, or of it and the peer of this name."""
         ...

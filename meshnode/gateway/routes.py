@@ -24,6 +24,7 @@ DEADLINE_MS_MAX = 3_600_000
 
 PATHS: Mapping[str, tuple[str, int]] = {
     "/healthz": ("GET", 0),
+    "/v2/health/ready": ("GET", 0),
     "/predict": ("POST", BODY_BYTES_MAX),
     "/api/v1/status": ("GET", 0),
     "/api/v1/peers": ("GET", 0),
@@ -70,6 +71,11 @@ class Routes:
             return json_response(200, {"peers": node.peers()})
         if path == "/api/v1/modules":
             return json_response(200, {"modules": await node.modules()})
+        if path == "/v2/health/ready":
+            waiting = node.waiting()
+            return json_response(
+                503 if waiting else 200, {"ready": not waiting, "waiting": waiting}
+            )
         return json_response(200, {"ok": True, "node": node.name})
 
     async def _predict(self, head: RequestHead, body: bytearray) -> Response:

@@ -47,6 +47,7 @@ from meshnode.node.membership import Membership
 from meshnode.node.memory import recall, recall_names, remember_names
 from meshnode.node.node import Node, Parts
 from meshnode.node.ordering import Ordering
+from meshnode.node.pinning import build_pins
 from meshnode.node.placing_building import build_places
 from meshnode.node.publishing import PublisherKeys, Publishing
 from meshnode.node.reach_building import build_discovery, build_reach, reach_parts
@@ -101,7 +102,6 @@ class Building:
         self._placing()
         self._publishing()
         await self.library.open()
-        self.library.on_held = self.announcing.held
         self.unfit.on_failed = lambda module: nursery.start_soon(self.announcing.withdraw, module)
 
     # ------------------------------------------------------------------ the parts, bottom up
@@ -298,6 +298,7 @@ class Building:
             announcing=self.announcing,
             spreading=Spreading(own_id, own_name, self.membership, self.pool),
         )
+        self.pins = build_pins(self)
         self.upkeep = Upkeep(self)
         self.answers = Answers(
             requests=self.requests,
@@ -373,6 +374,7 @@ class Building:
                 library=self.library,
                 catalog=self.catalog,
                 lanes=self.lanes,
+                pins=self.pins,
                 load=self.load,
                 requests=self.requests,
                 publishing=self.publishing,

@@ -103,7 +103,7 @@ class Catalog:
         return sorted(found.values(), key=lambda n: (n.name, n.version))
 
     async def _look_up(self, reference: Reference, text: str) -> ContentHash:
-        here = [n for n in self._named_here() if reference.matches(n.name, n.version, n.module)]
+        here = [n for n in self.named_here() if reference.matches(n.name, n.version, n.module)]
         signed = await self._signed(reference) if reference.name else []
         best = newest([n for n in (*here, *signed) if not n.yanked], reference)
         if best is not None:
@@ -116,7 +116,8 @@ class Catalog:
             return best.module
         raise self._not_found(text, reference, everywhere)
 
-    def _named_here(self) -> Iterable[Named]:
+    def named_here(self) -> Iterable[Named]:
+        """Yield what lies here whole."""
         for info in self._library.modules:
             m = info.manifest
             yield Named(info.module, m.name, m.version, info.publisher, info.size)

@@ -30,6 +30,7 @@ from meshnode.node.clock import unix_now
 from meshnode.node.discovery import Discovery
 from meshnode.node.links import Link
 from meshnode.node.membership import Membership
+from meshnode.node.pinning import Pins
 from meshnode.node.reach import Reach
 from meshnode.reach.diagnosis import (
     CLOCK_APART_MS,
@@ -62,6 +63,7 @@ class Doctor:
     certificate: Callable[[], Certificate]
     held: Callable[[], int]
     discovery: Discovery | None
+    pins: Pins
 
     # ------------------------------------------------------------------ this node
 
@@ -75,6 +77,7 @@ class Doctor:
                 nursery.start_soon(_collect, part, diagnosis.findings)
         diagnosis.findings += self._udp()
         diagnosis.findings += self._reachable()
+        diagnosis.findings += self._pinned()
         return diagnosis
 
     def _system(self) -> list[Finding]:
@@ -91,6 +94,24 @@ class Doctor:
                     try_="pip install onnxruntime",
                 )
             )
+        return found
+
+    def _pinned(self) -> list[Finding]:
+        found = [
+            Finding(
+                area="modules",
+                text=f"pinned {pin.ref}: {pin.error.message}",
+                level=Level.WARNING,
+                error=type(pin.error),
+                because=pin.error.because,
+                try_=pin.error.try_,
+            )
+            for pin in self.pins.failed
+            if pin.error is not None
+        ]
+        warm = sum(row["state"] == "warm" for row in self.pins.listed())
+        if warm:
+            found.insert(0, Finding(area="modules", text=f"{warm} pinned modules are warm"))
         return found
 
     def _mesh(self) -> list[Finding]:

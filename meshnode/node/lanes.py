@@ -190,6 +190,10 @@ class Lanes:
         """Never close this module's lane to make room."""
         self._pinned.add(module)
 
+    def unpin(self, module: ContentHash) -> None:
+        """Let the lane be closed again like any other."""
+        self._pinned.discard(module)
+
     def close(self, module: ContentHash) -> None:
         """Let go of a module that may not run here any more; what is queued for it fails."""
         if module in self._open:

@@ -6,14 +6,16 @@ has not exactly our shape and bounds counts as nothing, with a line in the log.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshnode.dht.fields import Reader
 from meshnode.dht.proofs import PROOFS_MAX, Equivocation
 from meshnode.dht.seq_memory import KEYS_REMEMBERED_MAX
-from meshnode.errors import RemoteProtocolError
+from meshnode.errors import RemoteProtocolError, UsageError
 from meshnode.ids import Address, Contact, PublicKey
+from meshnode.modules.names import parse_reference
 from meshnode.storage.state import read_state, write_state
 from meshnode.wire import cbor
 from meshnode.wire.limits import SIGNED_BYTES_MAX
@@ -23,6 +25,8 @@ _FORMAT = 1
 CONTACTS_MAX = 256
 HOST_CHARS_MAX = 253
 U64_MAX = 2**64 - 1
+PINS_MAX = 64
+REFERENCE_CHARS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,32 @@ def remember_names(path: Path, memory: NameMemory) -> None:
     seqs: list[cbor.Plain] = [[key, seq] for key, seq in memory.seqs]
     proofs: list[cbor.Plain] = [[p.key, p.signer, p.seq, p.first, p.second] for p in memory.proofs]
     write_state(path, {"format": _FORMAT, "seqs": seqs, "proofs": proofs})
+
+
+def recall_pins(path: Path) -> tuple[str, ...]:
+    """Return the references that were pinned here, or none; a damaged file counts as none."""
+    saved = read_state(path)
+    try:
+        match saved:
+            case None:
+                return ()
+            case {"format": int(_FORMAT)}:
+                head = Reader([saved.get("pins")])
+                pins = [item.text(REFERENCE_CHARS_MAX) for item in head.lists(PINS_MAX)]
+                for pin in pins:
+                    parse_reference(pin)
+                return tuple(pins)
+            case _:
+                raise RemoteProtocolError("it has another shape or format")
+    except (RemoteProtocolError, UsageError) as error:
+        _log.warning("%s is not used, nothing of it is pinned: %s", path, error.message)
+        return ()
+
+
+def remember_pins(path: Path, pins: Sequence[str]) -> None:
+    """Replace the pinned references atomically. Raises DiskFull or StoreError."""
+    listed: list[cbor.Plain] = [[pin] for pin in pins]
+    write_state(path, {"format": _FORMAT, "pins": listed})
 
 
 def _contact(item: Reader) -> Contact:

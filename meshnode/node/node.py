@@ -28,6 +28,7 @@ from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library, ModuleInfo
 from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
+from meshnode.node.pinning import Pins
 from meshnode.node.publishing import Publishing
 from meshnode.node.reach import Reach
 from meshnode.node.requests import Requests, new_request_id
@@ -72,6 +73,7 @@ class Parts:
     library: Library
     catalog: Catalog
     lanes: Lanes
+    pins: Pins
     load: LoadReporter
     requests: Requests
     publishing: Publishing
@@ -107,6 +109,7 @@ class Node:
             certificate=lambda: read(parts.mesh.chain[-1]),
             held=lambda: len(parts.library.modules),
             discovery=parts.discovery,
+            pins=parts.pins,
         )
 
     # ------------------------------------------------------------------ the main job
@@ -219,6 +222,8 @@ class Node:
                 report.contradiction(proof) for proof in parts.directory.contradictions
             ],
             "modules": {"held": len(parts.library.modules), "warm": len(parts.lanes.warm)},
+            "ready": parts.pins.ready,
+            "pinned": parts.pins.listed(),
             "memory_bytes": parts.lanes.memory_bytes,
             "simulated_slowdown": parts.config.simulate.slowdown,
             "simulated_run_ms": parts.config.simulate.run_ms,
@@ -248,7 +253,25 @@ class Node:
         examined = self._doctor.examine_peer(peer) if peer else self._doctor.examine()
         return report.diagnosis(await examined)
 
+    def waiting(self) -> list[str]:
+        """Return why this node is not ready: a line for each pinned module that is not warm."""
+        return self.parts.pins.waiting()
+
+    def pins(self) -> list[dict[str, Any]]:
+        """Return the pinned modules and how each stands."""
+        return self.parts.pins.listed()
+
     # ------------------------------------------------------------------ changing things
+
+    async def pin(self, ref: str) -> list[dict[str, Any]]:
+        """Keep a module at hand from now on; see `Pins.add` for what it raises."""
+        await self.parts.pins.add(ref)
+        return self.pins()
+
+    async def unpin(self, ref: str) -> list[dict[str, Any]]:
+        """End a pin; see `Pins.remove` for what it raises."""
+        await self.parts.pins.remove(ref)
+        return self.pins()
 
     async def publish(self, data: bytes, weights: list[bytes], replicas: int) -> dict[str, Any]:
         """Publish a signed module from this device."""

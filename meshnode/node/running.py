@@ -9,11 +9,12 @@ import logging
 import trio
 
 from meshnode.dht.records import NodeRecord
-from meshnode.errors import MeshnodeError, StoreError
+from meshnode.errors import StoreError
 from meshnode.ids import Contact
 from meshnode.node.building import Building
 from meshnode.node.clock import unix_now
 from meshnode.node.driver import deliver_safely
+from meshnode.node.library import ModuleInfo
 from meshnode.node.membership import rejoin_lost
 from meshnode.node.memory import Remembered, remember
 from meshnode.wire.messages import (
@@ -35,7 +36,6 @@ SAVE_GATHER_S = 0.5
 REJOIN_EVERY_S = 5.0
 BOOTSTRAP_EVERY_S = 120.0
 NODE_RECORD_TTL_S = 3600
-PIN_EVERY_S = 5.0
 WITHDRAW_S = 1.0
 """A node that stops says so to those who would send others here; not at any cost."""
 
@@ -66,7 +66,8 @@ class Running:
             nursery.start_soon(self._parts.discovery.run)
         nursery.start_soon(self._keep_bootstrapped)
         nursery.start_soon(self._keep_saved)
-        nursery.start_soon(self._keep_pinned)
+        self._parts.library.on_held = self._held
+        nursery.start_soon(self._parts.pins.run)
         nursery.start_soon(self._parts.lanes.unload_idle)
         nursery.start_soon(self._parts.requests.run)
         nursery.start_soon(self._parts.idling.run)
@@ -125,20 +126,10 @@ class Running:
                 await changed.wait()
                 await trio.sleep(SAVE_GATHER_S)
 
-    async def _keep_pinned(self) -> None:
-        """Hold and warm the pinned modules; one that is not there yet is tried again."""
-        missing = list(self._parts.config.modules.pin)
-        while missing:
-            for ref in list(missing):
-                try:
-                    module = await self._parts.catalog.resolve(ref)
-                    await self._parts.lanes.get(module)
-                    self._parts.lanes.pin(module)
-                    self._parts.blobs.pin(module)
-                    missing.remove(ref)
-                except MeshnodeError as error:
-                    _log.info("pinned module %s is not ready: %s", ref, error)
-            await trio.sleep(PIN_EVERY_S)
+    def _held(self, info: ModuleInfo) -> None:
+        """A module has come here whole."""
+        self._parts.announcing.held(info)
+        self._parts.pins.came()
 
     def _save(self) -> None:
         """Write the peer cache; those known before and not met again are kept behind the living.

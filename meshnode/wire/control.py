@@ -39,6 +39,7 @@ OPS: dict[str, int] = {
     "revocations": 0,
     "rotate": 0,
     "doctor": 0,
+    "pin": 0,
     "stop": 0,
 }
 """Each operation, and the most bytes its request's body may have."""

@@ -52,6 +52,7 @@ class FakeNode:
     failure: BaseException | None = None
     delay_s: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
+    pinned: list[str] = field(default_factory=list)
     name: str = "fake"
     diagnosis: dict[str, Any] = field(
         default_factory=lambda: {"findings": [], "failures": 0, "warnings": 0}
@@ -123,7 +124,36 @@ class FakeNode:
         }
 
     def status(self) -> dict[str, Any]:
-        return {"name": self.name, "caps": ["cpu", "nn"], "uptime_s": 90.0, "memory_bytes": 1 << 20}
+        return {
+            "name": self.name,
+            "caps": ["cpu", "nn"],
+            "uptime_s": 90.0,
+            "memory_bytes": 1 << 20,
+            "ready": not self.waiting(),
+            "pinned": self.pins(),
+        }
+
+    def waiting(self) -> list[str]:
+        return [f"{ref}: looking" for ref in self.pinned if ref != "double"]
+
+    def pins(self) -> list[dict[str, Any]]:
+        return [
+            {"ref": ref, "configured": False, "reason": ""}
+            | (
+                {"state": "warm", "module": "double@1.0.0"}
+                if ref == "double"
+                else {"state": "looking", "module": ""}
+            )
+            for ref in self.pinned
+        ]
+
+    async def pin(self, ref: str) -> list[dict[str, Any]]:
+        self.pinned.append(ref)
+        return self.pins()
+
+    async def unpin(self, ref: str) -> list[dict[str, Any]]:
+        self.pinned.remove(ref)
+        return self.pins()
 
     def peers(self) -> list[dict[str, Any]]:
         load = {"wait_ms": 1.5, "in_flight": 2, "draining": False, "held": 3, "warm": 1}

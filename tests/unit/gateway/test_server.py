@@ -84,6 +84,18 @@ async def test_several_requests_share_a_connection() -> None:
         assert json.loads((await talk.read())[2])["modules"][0]["name"] == "double"
 
 
+async def test_readiness_waits_for_what_is_pinned() -> None:
+    node = FakeNode()
+    async with talking(node) as talk:
+        await talk.send("GET", "/v2/health/ready")
+        status, _, body = await talk.read()
+        assert (status, json.loads(body)["ready"]) == (200, True)
+        node.pinned = ["ocr"]
+        await talk.send("GET", "/v2/health/ready")
+        status, _, body = await talk.read()
+        assert (status, json.loads(body)["waiting"]) == (503, ["ocr: looking"])
+
+
 async def test_a_predict_answers_json_and_says_where_it_ran() -> None:
     node = FakeNode()
     async with talking(node) as talk:

@@ -20,8 +20,10 @@ from meshnode.node.memory import (
     Remembered,
     recall,
     recall_names,
+    recall_pins,
     remember,
     remember_names,
+    remember_pins,
 )
 from meshnode.storage.state import write_state
 
@@ -149,3 +151,22 @@ def test_the_cache_is_bounded(tmp_path: Path) -> None:
     )
     remember(tmp_path / "state", Remembered(0, 1, many))
     assert len(recall(tmp_path / "state").contacts) == 256
+
+
+def test_pins_come_back_and_a_damaged_file_pins_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pins.cbor"
+    assert recall_pins(path) == ()
+    remember_pins(path, ["detect", "ocr@1.2.0"])
+    assert recall_pins(path) == ("detect", "ocr@1.2.0")
+    remember_pins(path, [])
+    assert recall_pins(path) == ()
+    for damaged in (
+        {"format": 1, "pins": [["no such reference"]]},
+        {"format": 1, "pins": [[7]]},
+        {"format": 1, "pins": "detect"},
+        {"format": 1, "pins": [["detect"]] * 65},
+        {"format": 2, "pins": []},
+        ["detect"],
+    ):
+        write_state(path, damaged)
+        assert recall_pins(path) == ()
