@@ -36,7 +36,7 @@ from meshnode.node.view import View
 from meshnode.node.visits import Visit, Visits, kinder
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
-from meshnode.placement.constraints import told
+from meshnode.placement.constraints import in_time, told
 from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
 from meshnode.wire.messages import (
@@ -158,8 +158,7 @@ class Requests:
         except trio.TooSlowError as error:
             in_time = False
             raise DeadlineExceeded(
-                f"no answer within {request.budget_ms} ms",
-                because=[_line(a) for a in job.attempts],
+                f"no answer within {request.budget_ms} ms", because=self._late(job)
             ) from error
         except Overloaded:
             in_time = False
@@ -235,6 +234,15 @@ class Requests:
         best, second_ms = course.next(decision)
         terms = course.terms(second_ms)
         return best, kept(terms) if ordered else terms, decision
+
+    def _late(self, job: _Job) -> list[str]:
+        """Return what was tried, and what each other node would have taken, or why it was not."""
+        request, tried = job.request, {a.node for a in job.attempts}
+        decision = self._decide(request, job.manifest, tried)
+        others = self._view.reasons(decision, job.manifest, request.constraints, without=tried)
+        left_ms = request.budget_ms
+        able = [(s.candidate.name, in_time(s.score.total_ms, left_ms)) for s in decision.ranked]
+        return [_line(a) for a in job.attempts] + told(able + others)
 
     def _nobody(self, job: _Job, decision: Decision) -> MeshnodeError:
         """Return why nobody answered: every node's reason, unless one refusal says it all."""
@@ -397,4 +405,5 @@ def _attempt(scored: Scored, started: float, outcome: str) -> Attempt:
 
 
 def _line(attempt: Attempt) -> str:
-    return f"{attempt.name}: {attempt.outcome} after {attempt.took_ms:.0f} ms"
+    promised = f", predicted {attempt.predicted_ms:.0f} ms"
+    return f"{attempt.name}: {attempt.outcome} after {attempt.took_ms:.0f} ms{promised}"

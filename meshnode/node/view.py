@@ -136,8 +136,9 @@ class View:
         """Return why each node of the mesh but those in `without` was passed over, by name."""
         wanted = asked.joined(manifest.constraints)
         told = {c.contact.node_id: (c.name, reason) for c, reason in decision.excluded}
+        passed = {*without, *(s.node_id for s in decision.ranked)}
         for m in self._membership.members():
-            if m.contact.node_id in without:
+            if m.contact.node_id in passed:
                 continue
             reason = _unfit(m) or reason_of(self._bounds, m, manifest, wanted)
             told.setdefault(m.contact.node_id, (m.name, reason or BEYOND))

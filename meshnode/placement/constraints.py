@@ -54,11 +54,11 @@ def too_large(need_bytes: int, traits: Traits) -> str:
     return f"memory budget (needs {-(-need_bytes // MIB)} MiB, has {have_mib})"
 
 
-def too_late(predicted_ms: float, left_ms: float) -> str:
-    """Return why a node cannot be in time, or an empty string."""
+def in_time(predicted_ms: float, left_ms: float) -> str:
+    """Return what is said of a node that could run a request whose time was short."""
     if predicted_ms <= left_ms:
-        return ""
-    return f"too late (predicted {predicted_ms:.0f} ms, {left_ms:.0f} ms left)"
+        return f"in time (predicted {predicted_ms:.0f} ms of {left_ms:.0f} ms)"
+    return f"too late (predicted {predicted_ms:.0f} ms, has {left_ms:.0f} ms)"
 
 
 def reach_labels(wanted: Constraints, origin: Labels) -> Labels | None:

@@ -10,7 +10,7 @@ import pytest
 
 from meshnode.assets import asset
 from meshnode.constraints import Constraints, Scope
-from meshnode.errors import NoCandidate, NotTakenHere
+from meshnode.errors import DeadlineExceeded, NoCandidate, NotTakenHere
 from meshnode.identity.keys import Identity
 from meshnode.labels import labels_of
 from meshnode.modules.manifest import Manifest
@@ -206,3 +206,24 @@ async def test_a_module_that_fits_nobody_names_the_numbers(
             "b: memory budget",
         ]
         assert refused.value.because[1].endswith(" MiB, has 7)")
+
+
+async def test_a_deadline_that_nobody_can_make_tells_what_each_node_would_take(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    slow = {"simulate.run": "300ms"}
+    async with AsyncExitStack() as stack:
+        mesh = Mesh(tmp_path, stack)
+        door = await mesh.add("door", **{"caps.use": "cpu"})
+        await mesh.add("here", **slow)
+        await mesh.add("there", **slow)
+        await mesh.see_each_other()
+        await door.publish(signed(publisher_of(tmp_path, "door")), [], 3)
+        await ask(door, "digits", {"images": image})
+        mesh_names = {"here", "there"}
+        with pytest.raises(DeadlineExceeded) as late:
+            await ask(door, "digits", {"images": image}, deadline_ms=150)
+        told = dict(line.split(": ", 1) for line in late.value.because)
+        assert set(told) >= mesh_names
+        assert all("predicted" in told[name] for name in mesh_names)
+        assert told["door"].startswith("lacks cap nn")

@@ -9,11 +9,11 @@ from meshnode.placement.constraints import (
     KINDS_MAX,
     NAMED_MAX,
     counted,
+    in_time,
     kind_of,
     reach_labels,
     told,
     too_large,
-    too_late,
     unmet,
 )
 from meshnode.wire.limits import MIB
@@ -99,8 +99,8 @@ def test_memory_and_time_are_told_in_numbers() -> None:
     )
     assert too_large(512 * MIB, Traits(memory_mib=512)) == ""
     assert too_large(600 * MIB, Traits()) == ""
-    assert too_late(84.4, 50.0) == "too late (predicted 84 ms, 50 ms left)"
-    assert too_late(50.0, 50.0) == ""
+    assert in_time(84.4, 50.0) == "too late (predicted 84 ms, has 50 ms)"
+    assert in_time(50.0, 50.0) == "in time (predicted 50 ms of 50 ms)"
 
 
 def test_a_kind_has_no_particulars() -> None:
