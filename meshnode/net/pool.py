@@ -11,7 +11,13 @@ from typing import Protocol
 
 import trio
 
-from meshnode.errors import DeadlineExceeded, NotAMember, PeerUnreachable, RemoteProtocolError
+from meshnode.errors import (
+    DeadlineExceeded,
+    NotAMember,
+    NotTakenHere,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
 from meshnode.ids import Contact, NodeId, PublicKey, short
 from meshnode.net.channel import ChannelKeys
 from meshnode.net.connection import Connection, Handler, NotCarriedOut, Peer
@@ -127,14 +133,20 @@ class ConnectionPool:
         return reply
 
     async def call(
-        self, contact: Contact, request: Request, *, timeout_s: float | None = None
+        self,
+        contact: Contact,
+        request: Request,
+        *,
+        timeout_s: float | None = None,
+        direct: bool = False,
     ) -> Reply:
         """Call a peer, connecting first if need be, and return its reply.
 
         A Failure is raised as the error it reports, its load attached. Raises PeerUnreachable if
         the peer cannot be reached or the connection is lost, DeadlineExceeded after `timeout_s`,
         Overloaded if too many calls to this peer are in flight. If it is cancelled, the peer is
-        told to stop; a connect under way goes on for others.
+        told to stop; a connect under way goes on for others. With `direct` nothing is sent over a
+        relay, though it sees ciphertext only: raises NotTakenHere.
         """
         allowed = self._settings.call_timeout_s if timeout_s is None else timeout_s
         deadline = trio.current_time() + allowed
@@ -142,6 +154,8 @@ class ConnectionPool:
             connection = self._connections.get(contact.node_id)
             if connection is None or not connection.usable:
                 connection = await self._connect(contact, deadline)
+            if direct and connection.peer.relayed:
+                raise NotTakenHere("a relay leads to this node, and the data may not pass one")
             try:
                 reply = await connection.call(request, deadline=deadline)
             except NotCarriedOut:

@@ -8,10 +8,10 @@ from typing import Any
 from meshnode.dht.proofs import Equivocation
 from meshnode.gossip.member import Member
 from meshnode.ids import short, to_text
+from meshnode.node.attempts import Attempt
 from meshnode.node.catalog import Named
 from meshnode.node.library import ModuleInfo
 from meshnode.node.publishing import Published
-from meshnode.node.requests import Attempt
 from meshnode.placement.choose import Decision
 from meshnode.reach.diagnosis import Diagnosis
 from meshnode.wire.messages import LoadRecord

@@ -5,18 +5,17 @@ so the way back is the way in.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
 
-from meshnode.constraints import UNCONSTRAINED, Constraints
+from meshnode.constraints import UNCONSTRAINED, Constraints, Scope
 from meshnode.errors import (
     CannotRunHere,
     DeadlineExceeded,
     MeshnodeError,
-    NoCandidate,
     NodeStopping,
     Overloaded,
     PeerUnreachable,
@@ -27,6 +26,7 @@ from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.asking import Asking
+from meshnode.node.attempts import Attempt, attempt_at, line_of, no_candidate
 from meshnode.node.intents import Intents
 from meshnode.node.local import Local
 from meshnode.node.membership import Membership
@@ -55,18 +55,6 @@ LATE_S = 1.0
 """A connection's own limit lies so far behind the deadline, which is kept by `place`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One node that a request was given to."""
-
-    node: NodeId
-    name: str
-    predicted_ms: float
-    took_ms: float
-    outcome: str
-    """"ok", or the code and message of the failure."""
-
-
 @dataclass(slots=True)
 class _Job:
     """A request on its way, and what became of it so far."""
@@ -80,6 +68,12 @@ class _Job:
     last: MeshnodeError | None = None
     patient: bool = False
     """See `Sending`."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether its inputs may not pass a relay: they are not for every member."""
+        both = self.request.constraints.joined(self.manifest.constraints)
+        return both.data is not Scope.MESH
 
     def failed(self, node: NodeId, error: MeshnodeError) -> None:
         """A node did not answer it; another may."""
@@ -198,18 +192,18 @@ class Requests:
             started = trio.current_time()
             try:
                 offered = replace(job.request, terms=terms)
-                prediction = await self._run_at(best, offered, deadline, sending)
+                prediction = await self._run_at(best, offered, deadline, sending, direct=job.direct)
             except trio.Cancelled:
-                job.attempts.append(_attempt(best, started, "no answer yet"))
+                job.attempts.append(attempt_at(best, started, "no answer yet"))
                 raise
             except MeshnodeError as error:
-                job.attempts.append(_attempt(best, started, f"{error.code} {error.message}"))
+                job.attempts.append(attempt_at(best, started, f"{error.code} {error.message}"))
                 self._note_failure(best, error)
                 if not error.retry_elsewhere:
                     raise
                 job.failed(best.node_id, error)
                 continue
-            attempt = _attempt(best, started, "ok")
+            attempt = attempt_at(best, started, "ok")
             job.attempts.append(attempt)
             self._ordering.learn(job.manifest, job.request.module, best.node_id, attempt.took_ms)
             return Placed(prediction, job.attempts, decision)
@@ -242,7 +236,7 @@ class Requests:
         others = self._view.reasons(decision, job.manifest, request.constraints, without=tried)
         left_ms = request.budget_ms
         able = [(s.candidate.name, in_time(s.score.total_ms, left_ms)) for s in decision.ranked]
-        return [_line(a) for a in job.attempts] + told(able + others)
+        return [line_of(a) for a in job.attempts] + told(able + others)
 
     def _nobody(self, job: _Job, decision: Decision) -> MeshnodeError:
         """Return why nobody answered: every node's reason, unless one refusal says it all."""
@@ -281,7 +275,7 @@ class Requests:
         )
 
     async def _run_at(
-        self, scored: Scored, request: Predict, deadline: float, sending: Sending
+        self, scored: Scored, request: Predict, deadline: float, sending: Sending, *, direct: bool
     ) -> Prediction:
         """Run at one candidate, keeping the account of what is in flight there."""
         node_id = scored.candidate.contact.node_id
@@ -291,7 +285,9 @@ class Requests:
             if scored.candidate.is_self:
                 prediction = await self._local.run(request, deadline)
             else:
-                prediction = await self._run_there(scored, request, deadline, sending)
+                prediction = await self._run_there(
+                    scored, request, deadline, sending, direct=direct
+                )
         except BaseException:
             self._board.on_gone(node_id, request.request_id)
             raise
@@ -315,7 +311,7 @@ class Requests:
         self._view.rates.learn(scored.node_id, carried, moved_ms)
 
     async def _run_there(
-        self, scored: Scored, request: Predict, deadline: float, sending: Sending
+        self, scored: Scored, request: Predict, deadline: float, sending: Sending, *, direct: bool
     ) -> Prediction:
         """Forward once; a Failure reply is raised as the error it names.
 
@@ -342,7 +338,7 @@ class Requests:
                 if asks:
                     forwarded = await self._intents.ask(scored, forwarded, timeout_s=timeout_s)
                 reply = await self._pool.call(
-                    scored.candidate.contact, forwarded, timeout_s=timeout_s
+                    scored.candidate.contact, forwarded, timeout_s=timeout_s, direct=direct
                 )
         finally:
             self._overdue.settle(expected)
@@ -378,32 +374,5 @@ def new_request_id(random_bytes: Callable[[int], bytes]) -> RequestId:
     return RequestId(random_bytes(16))
 
 
-def no_candidate(
-    reasons: Sequence[tuple[str, str]], attempts: Sequence[Attempt] = ()
-) -> NoCandidate:
-    """Return the error that lists why each node cannot run the module."""
-    because = [_line(a) for a in attempts] + told(reasons)
-    return NoCandidate(
-        "no node can run this module now",
-        because=because or ["no node is known"],
-        try_="meshnode peers",
-    )
-
-
 def _total_ms(scored: Scored) -> float:
     return scored.score.total_ms
-
-
-def _attempt(scored: Scored, started: float, outcome: str) -> Attempt:
-    return Attempt(
-        node=scored.candidate.contact.node_id,
-        name=scored.candidate.name,
-        predicted_ms=scored.score.total_ms,
-        took_ms=(trio.current_time() - started) * 1000,
-        outcome=outcome,
-    )
-
-
-def _line(attempt: Attempt) -> str:
-    promised = f", predicted {attempt.predicted_ms:.0f} ms"
-    return f"{attempt.name}: {attempt.outcome} after {attempt.took_ms:.0f} ms{promised}"

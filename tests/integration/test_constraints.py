@@ -154,6 +154,26 @@ async def test_a_failover_stays_within_the_policy(
         assert len(sent) <= 1
 
 
+async def test_data_of_a_site_passes_no_relay(
+    tmp_path: Path, image: np.ndarray, sent: list[Predict]
+) -> None:
+    async with two_sites(tmp_path) as (mesh, door):
+        await door.publish(signed(publisher_of(tmp_path, "door")), [], 3)
+        await ask(door, "digits", {"images": image}, constraints=SITE)
+        connection = door.parts.requests._pool.connection_with(mesh.nodes[1].contact.node_id)
+        assert connection is not None
+        connection.peer = replace(connection.peer, relayed=True)
+        sent.clear()
+        with pytest.raises(NoCandidate) as refused:
+            await ask(door, "digits", {"images": image}, constraints=SITE)
+        assert any(
+            line.startswith("here: MN-514 a relay leads to this node")
+            for line in refused.value.because
+        )
+        assert sent == []
+        assert await ask(door, "digits", {"images": image}, constraints=only(tier="edge"))
+
+
 async def test_a_server_refuses_what_it_may_not_be_given(tmp_path: Path, image: np.ndarray) -> None:
     async with two_sites(tmp_path) as (mesh, door):
         info = await door.publish(signed(publisher_of(tmp_path, "door")), [], 3)

@@ -11,7 +11,7 @@ import trio
 
 from meshnode.config import home_dir
 from meshnode.config.load import load
-from meshnode.errors import PeerUnknown
+from meshnode.errors import NotTakenHere, PeerUnknown
 from meshnode.identity.invites import parse
 from meshnode.ids import Contact
 from meshnode.net.binding import bind_socket
@@ -24,7 +24,7 @@ from meshnode.node.seed import Seed, open_seed
 from meshnode.node.tunnel import Tunnel
 from meshnode.reach.steps import Way
 from meshnode.reach.verdicts import Standing
-from meshnode.wire.messages import AskHeld
+from meshnode.wire.messages import AskHeld, ListModules
 from tests.integration.firewall import drop_incoming, drop_nothing
 from tests.integration.test_mesh import answers, ask, digits, image, packed, publisher_of, until
 
@@ -105,6 +105,8 @@ async def test_two_nodes_that_nobody_can_connect_to_predict_and_fetch_through_a_
         connection = a.parts.reach.pool.connection_with(b.contact.node_id)
         assert connection is not None
         assert connection.peer.relayed
+        with pytest.raises(NotTakenHere, match="a relay leads to this node"):
+            await a.parts.reach.pool.call(b.contact, ListModules(), direct=True)
         found = {f["area"]: f for f in (await a.doctor("b"))["findings"]}
         assert "relayed by" in found["handshake"]["text"]
         assert found["tcp there"]["code"] == "MN-120"
