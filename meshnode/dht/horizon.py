@@ -57,7 +57,7 @@ class Horizon:
     def view(self, now: float) -> View:
         """Return how much of the mesh the table holds."""
         size = len(self._table)
-        if not 0 < size <= self._size_max or self._table.turned_away:
+        if not 0 < size <= self._size_max or self._turned_away:
             return View.PART
         since = now - AGREED_LASTS_S
         agree = sum(
@@ -71,6 +71,11 @@ class Horizon:
         """Return whom we know of the nodes that should keep a record, nearest to its key first."""
         self._table.touch(key, now)
         return self._table.closest_sound(key, self._size_max, now)
+
+    @property
+    def _turned_away(self) -> bool:
+        """Whether somebody answered us for whom no bucket has room."""
+        return any(bucket.replacement_nodes for bucket in self._table.buckets)
 
     def _knows(self, node_id: NodeId) -> bool:
         return self._table.get(node_id) is not None or self._upkeep.has_lost(node_id)

@@ -8,7 +8,7 @@ is never among what was found.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import islice
 
@@ -16,7 +16,7 @@ from meshnode.dht.addresses import is_usable
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Candidates, TableNode
 from meshnode.dht.tags import TAGS_MAX
-from meshnode.ids import Address, Contact, NodeId
+from meshnode.ids import Address, Contact, NodeId, distance
 
 
 class State(Enum):
@@ -94,6 +94,15 @@ class Lookup:
         """
         del node_id
         return (node.contact for node in islice(self._candidates, TAGS_MAX))
+
+    def wants(self, node_id: bytes, contacts: Sequence[Contact]) -> bool:
+        """Return whether all these, which `node_id` told, would be asked: he may know more such."""
+        del node_id
+        hopeful = self._nearest(skip=(State.FAILED,))
+        if len(hopeful) < self._settings.k:
+            return True
+        limit = distance(hopeful[-1].id, self.target)
+        return all(distance(contact.node_id, self.target) < limit for contact in contacts)
 
     def taken(self) -> Iterable[Contact]:
         """Return the nearest of those asked: no other path may ask them."""

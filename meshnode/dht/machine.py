@@ -20,9 +20,7 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
 6. Join looks ourselves up starting from the given contacts, who are greeted first: by rule 1 a
    question from an unproved address makes us known to nobody. Then it asks one contact at each
    farther distance for others. While fewer than k contacts are known it is repeated at growing
-   intervals, and a mesh of a few dozen is looked at from its far end too: there everybody must
-   know everybody. Contacts given or lost are remembered
-   and tried again.
+   intervals; a small mesh is looked at from its far end too. Contacts given or lost are kept.
 7. On timers: the least recently seen contact is checked, one of the k nearest is asked who is near
    us, lonely buckets are refreshed, expired records forgotten. In all upkeep a contact not heard of
    lately is asked for two contacts first.
@@ -207,7 +205,7 @@ class DhtMachine:
         if not event.proved or event.sender.public_key in self._seeds:
             return []
         self._table.seen(event.sender, now)
-        return self._probes.verify(event.sender, now) if self._table.needs(event.sender) else []
+        return self._probes.verify_asker(event.sender, now)
 
     def _take_answer(
         self, event: Received, message: FoundNodes | FoundRecords | PutReply, now: float
@@ -227,7 +225,9 @@ class DhtMachine:
             case Search() as search:
                 if isinstance(message, PutReply):
                     return []  # excluded above: no search asks for one
-                if isinstance(message, FoundNodes) and self._searches.had_more(call, message):
+                if isinstance(message, FoundNodes) and self._searches.had_more(
+                    search, call, message
+                ):
                     return self._searches.ask_in_full(search, sender, now)
                 return self._searches.feed(search, sender, message, now)
             case Publication() as publication:

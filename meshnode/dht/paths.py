@@ -7,7 +7,7 @@ to the others, so together they reach the d * k nearest. A record stored along t
 k nearest, is found along them (docs/threat-model.md).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 
 from meshnode.dht.lookup import Lookup
@@ -45,6 +45,11 @@ class Paths:
         known = set(own.known_to(node_id))
         known.update(contact for path in self._paths if path is not own for contact in path.taken())
         return nsmallest(TAGS_MAX, known, key=lambda c: distance(c.node_id, self.target))
+
+    def wants(self, node_id: bytes, contacts: Sequence[Contact]) -> bool:
+        """See `Lookup.wants`."""
+        path = self._asked_by.get(node_id)
+        return path is not None and path.wants(node_id, contacts)
 
     def next_queries(self, slots_max: int | None = None) -> list[Contact]:
         """Return contacts to ask now, of all paths."""

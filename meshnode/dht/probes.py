@@ -13,7 +13,7 @@ from meshnode.dht.errands import Errand, Probe, Purpose
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.dht.tags import TAGS_MAX
-from meshnode.ids import Contact, NodeId
+from meshnode.ids import Contact, NodeId, distance
 from meshnode.wire.messages import FindNode, Send
 
 REMEMBERED_MAX = 1024
@@ -44,6 +44,17 @@ class Probes:
             while len(self._asked_at) > REMEMBERED_MAX:
                 self._asked_at.popitem(last=False)
         return sends
+
+    def verify_asker(self, contact: Contact, now: float) -> list[Send]:
+        """Ask one back who asked us, if he is near us or few are known at his distance."""
+        return self.verify(contact, now) if self._needs(contact) else []
+
+    def _needs(self, contact: Contact) -> bool:
+        own_id, k = self._table.node.id, self._settings.k
+        if len(self._table) < 2 * k or 2 * self._table.count_at(contact.node_id) < k:
+            return True
+        farthest = self._table.closest(own_id, k)[-1]
+        return distance(contact.node_id, own_id) < distance(farthest.node_id, own_id)
 
     def explore(self, targets: Iterable[bytes], now: float) -> list[Send]:
         """For each target ask the nearest contact we know for those near it, and verify a few."""

@@ -83,12 +83,14 @@ class Searches:
         self._counters.rpcs += len(asked)
         return [self._ask(search, contact, now) for contact in asked]
 
-    def had_more(self, call: Call[Errand], message: FoundNodes) -> bool:
-        """Return whether who answered may have more to say than he was asked for."""
+    def had_more(self, search: Search, call: Call[Errand], message: FoundNodes) -> bool:
+        """Return whether who was asked for little may have more to say that we want to hear."""
         asked = call.question
         if not isinstance(asked, FindNode) or asked.count > self._settings.told_by_strangers_max:
             return False
-        return len(message.contacts) >= asked.count
+        if len(message.contacts) < asked.count:
+            return False
+        return search.lookup.wants(call.contact.node_id, message.contacts)
 
     def ask_in_full(self, search: Search, contact: Contact, now: float) -> list[Send]:
         """Ask what a search is about: the contact was asked for little and had more to say."""

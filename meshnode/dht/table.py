@@ -135,10 +135,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
     # ------------------------------------------------------------ what we learn
 
     def add(self, contact: Contact, now: float) -> bool:
-        """Note a contact that just answered; return whether it is in the table now.
-
-        If not, its bucket is full of others, or its network block has its share already.
-        """
+        """Note a contact that just answered; return whether it is in the table now."""
         return self.add_contact(TableNode(contact.node_id, contact, now))
 
     def add_contact(self, node: TableNode) -> bool:
@@ -178,27 +175,9 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             or len(bucket.replacement_nodes) < bucket.max_replacement_nodes
         )
 
-    @property
-    def turned_away(self) -> bool:
-        """Whether somebody answered us for whom no bucket has room."""
-        return any(bucket.replacement_nodes for bucket in self.buckets)
-
-    @property
-    def crowd(self) -> float:
-        """How many nodes the mesh has, judged by how near our k nearest are; 0 while fewer."""
-        near = self._near(self.node.id, self.ksize, b"", False)
-        if len(near) < self.ksize:
-            return 0.0
-        return float(self.ksize * 2**ID_BITS / (near[-1].long_id ^ self.node.long_id))
-
-    def needs(self, contact: Contact) -> bool:
-        """Return whether a stranger would be one of our k nearest, or one of few in his bucket."""
-        bucket = self._bucket_of(contact.node_id)
-        if len(self) < 2 * self.ksize or 2 * len(bucket) < self.ksize:
-            return True
-        farthest = self._near(self.node.id, self.ksize, b"", False)[-1]
-        own = self.node.long_id
-        return bool(int.from_bytes(contact.node_id, "big") ^ own < farthest.long_id ^ own)
+    def count_at(self, node_id: bytes) -> int:
+        """Return how many contacts share a bucket with an id."""
+        return len(self._bucket_of(node_id))
 
     def seen(self, contact: Contact, now: float) -> None:
         """Note a request from a contact at an address that is proved to be its own."""
@@ -320,7 +299,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
         return found[:count]
 
     def _index_of(self, point: int) -> int:
-        return bisect_left(self.buckets, point, key=_upper)
+        return bisect_left(self.buckets, point, key=lambda bucket: bucket.range[1])
 
     def _bucket_of(self, node_id: bytes) -> Bucket:
         return self.buckets[self._index_of(int.from_bytes(node_id, "big"))]
@@ -362,10 +341,6 @@ class Table(RoutingTable):  # type: ignore[misc]  # the package is untyped
             self._groups[old.group] -= 1
             if not self._groups[old.group]:
                 del self._groups[old.group]
-
-
-def _upper(bucket: Bucket) -> int:
-    return bucket.range[1]
 
 
 class Candidates(NodeHeap):  # type: ignore[misc]  # the package is untyped

@@ -138,7 +138,14 @@ class Upkeep:
         if size < s.k:
             return True
         all_max = s.k * s.paths
-        return self._far_looks < FAR_LOOKS and size <= all_max and self._table.crowd <= all_max
+        return self._far_looks < FAR_LOOKS and size <= all_max and self._crowd() <= all_max
+
+    def _crowd(self) -> float:
+        """Return how many nodes the mesh has, judged by how near our k nearest are."""
+        own_id, k = self._table.node.id, self._settings.k
+        return (
+            k * 2.0 ** (8 * ID_BYTES) / distance(self._table.closest(own_id, k)[-1].node_id, own_id)
+        )
 
     def settle_target(self) -> bytes:
         """Return what to look up while the mesh is forming: ourselves, then the far end of it."""

@@ -5,6 +5,7 @@ from meshnode.dht.machine import (
     Join,
     Observe,
 )
+from meshnode.ids import distance
 from meshnode.wire.messages import (
     FindNode,
     FoundNodes,
@@ -113,3 +114,23 @@ def test_a_contact_that_lives_stays() -> None:
             a.handle(reply(send), now)
     assert a.size == 1
     assert 5 <= checks <= 20
+
+
+def test_an_asker_far_away_is_not_asked_back_where_many_are_known() -> None:
+    others = [numbered(n) for n in range(1, 120)]
+    a = machine(verifying_max=1000)
+    for each in others:
+        for asked in sends(a.handle(Observe(each), 0.0)):
+            a.handle(reply(asked), 0.0)
+    near = distance(a.contacts()[15].node_id, A.node_id)
+    strangers = [numbered(n) for n in range(1000, 1200)]
+    asked_back = {
+        send.recipient
+        for n, stranger in enumerate(strangers)
+        for send in sends(a.handle(Received(stranger, FindNode(rpc=n, target=bytes(32))), 1.0))
+        if isinstance(send.message, FindNode)
+    }
+    nearest = {c for c in strangers if distance(c.node_id, A.node_id) < near}
+    assert nearest
+    assert nearest <= asked_back
+    assert len(asked_back) < len(strangers) / 2

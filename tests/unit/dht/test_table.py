@@ -117,17 +117,6 @@ def test_under_churn_one_failure_removes_whom_nobody_heard_for_long() -> None:
     assert table.failed(near[0], asked_at=185.0, now=190.0) == near[0]
 
 
-def test_needed_are_the_nearest_and_those_at_distances_where_few_are_known() -> None:
-    table, _ = filled(200)
-    strangers = [numbered(n) for n in range(1000, 1400)]
-    sixteenth = distance(table.closest(table.node.id, 16)[-1].node_id, table.node.id)
-    near = [c for c in strangers if distance(c.node_id, table.node.id) < sixteenth]
-    assert near
-    assert all(table.needs(c) for c in near)
-    assert sum(table.needs(c) for c in strangers) < len(strangers) / 2
-    assert all(Table(OWN, k=16).needs(c) for c in strangers)
-
-
 def test_where_nobody_dies_the_unheard_are_handed_out_as_they_are() -> None:
     table, _ = filled(40)
     near = table.closest(OWN, 3)
