@@ -117,12 +117,14 @@ class Searches:
         """Ask a contact; where no records are looked for, one not heard of lately for little."""
         s = self._settings
         greets = search.findings is None and not greeted and not self.has_heard(contact, now)
-        tags = self._calls.tags_of(search.lookup.known_to(contact.node_id))
-        question = replace(search.question, known=tags)
+        question = search.question
         if isinstance(question, FindNode):
             # Nobody takes note of who joins before his address is proved: he asks twice anyway.
             first = 0 if search.joins else s.told_by_strangers_max
             question = replace(question, count=first if greets else s.told_max)
+        if isinstance(question, GetRecords) or question.count:
+            tags = self._calls.tags_of(search.lookup.known_to(contact.node_id))
+            question = replace(question, known=tags)
         idle = greets or search.ticket is None
         retries = s.upkeep_retries_max if idle else s.retries_max
         return self._calls.ask(contact, question, search, now, retries=retries)
