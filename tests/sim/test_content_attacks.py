@@ -83,7 +83,7 @@ class Lan:
     def contact_of(self, node_id: NodeId) -> None:
         return None
 
-    async def providers(self, blob: ContentHash) -> list[object]:
+    async def providers(self, blob: ContentHash, *, thorough: bool = False) -> list[object]:
         return []
 
     async def call(self, contact: Contact, request: Request, *, timeout_s: float) -> Reply:
