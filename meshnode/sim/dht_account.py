@@ -12,6 +12,8 @@ PURPOSES = {
     Purpose.CHECK: "checking contacts",
     Purpose.EXPLORE: "exploring",
 }
+ASKED_FOR = ("looking for keepers", "storing", "looking up", "second looks")
+"""What applications cause; the rest is maintenance, what Bamboo's figure counts."""
 
 
 class Account:
@@ -45,9 +47,16 @@ class Account:
         totals: Counter[str] = Counter()
         for (errand, _), size in self._bytes.items():
             totals[errand] += size
+        asked_for = sum(totals[errand] for errand in ASKED_FOR)
+        upkeep = (totals.total() - asked_for) / node_seconds
         return [
-            f"    {errand:20} {total / node_seconds:5.0f} B/s: {self._kinds(errand, node_seconds)}"
-            for errand, total in totals.most_common()
+            f"    maintenance {upkeep:.0f} B/s, publications and lookups"
+            f" {asked_for / node_seconds:.0f} B/s",
+            *(
+                f"    {errand:20} {total / node_seconds:5.0f} B/s:"
+                f" {self._kinds(errand, node_seconds)}"
+                for errand, total in totals.most_common()
+            ),
         ]
 
     def _kinds(self, errand: str, node_seconds: float) -> str:
