@@ -7,7 +7,7 @@ import trio
 
 from meshnode.errors import NoCandidate
 from meshnode.ids import NodeId
-from meshnode.placement.choose import Scored
+from meshnode.node.overdue import Sending
 from meshnode.placement.constraints import told
 
 
@@ -35,12 +35,12 @@ def no_candidate(
     )
 
 
-def attempt_at(scored: Scored, started: float, outcome: str) -> Attempt:
-    """Return what became of a request that a candidate was given at `started`."""
+def attempt_at(sending: Sending, started: float, outcome: str) -> Attempt:
+    """Return what became of a request that a node was given at `started`."""
     return Attempt(
-        node=scored.candidate.contact.node_id,
-        name=scored.candidate.name,
-        predicted_ms=scored.score.total_ms,
+        node=sending.node,
+        name=sending.name,
+        predicted_ms=sending.predicted_ms,
         took_ms=(trio.current_time() - started) * 1000,
         outcome=outcome,
     )

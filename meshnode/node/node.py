@@ -228,6 +228,7 @@ class Node:
             "simulated_slowdown": parts.config.simulate.slowdown,
             "simulated_run_ms": parts.config.simulate.run_ms,
             "load": report.load(parts.load.record()),
+            "predictions": report.accuracy(parts.requests.accuracy),
             "stopping": parts.stopping.is_set(),
         }
 

@@ -47,6 +47,8 @@ class Sending:
     request: RequestId
     module: ContentHash
     score: Score
+    predicted_ms: float
+    """What it will likely take, as the sender is told."""
     others: Callable[[], bool]
     """Whether anybody else could run it now."""
     patient: bool = False
@@ -230,4 +232,4 @@ def _left_ms(sending: Sending, load: LoadRecord) -> float:
     """Return how long a node that lives still needs at most: its wait, and one run."""
     tag = tag_of(sending.module)
     first = next((m.first for m in load.modules if m.module == tag and m.first), 0)
-    return load.wait * UNIT_MS + (first * UNIT_MS or sending.score.run_ms)
+    return load.wait * UNIT_MS + max(first * UNIT_MS, sending.score.run_ms)

@@ -12,6 +12,7 @@ from meshnode.node.attempts import Attempt
 from meshnode.node.catalog import Named
 from meshnode.node.library import ModuleInfo
 from meshnode.node.publishing import Published
+from meshnode.placement.accuracy import Accuracy
 from meshnode.placement.choose import Decision
 from meshnode.reach.diagnosis import Diagnosis
 from meshnode.wire.messages import LoadRecord
@@ -74,6 +75,15 @@ def attempt(made: Attempt) -> dict[str, Any]:
         "predicted_ms": round(made.predicted_ms, 2),
         "took_ms": round(made.took_ms, 2),
         "outcome": made.outcome,
+    }
+
+
+def accuracy(known: Accuracy) -> dict[str, Any]:
+    """Return how near the last predictions of warm requests came to what those took."""
+    return {
+        "counted": len(known),
+        "within_30_percent": None if known.near is None else round(known.near, 3),
+        "median_error": None if known.error is None else round(known.error, 3),
     }
 
 

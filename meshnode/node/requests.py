@@ -34,6 +34,7 @@ from meshnode.node.ordering import Ordering, is_ordered, kept
 from meshnode.node.overdue import Overdue, Sending
 from meshnode.node.view import View
 from meshnode.node.visits import Visit, Visits, kinder
+from meshnode.placement.accuracy import Accuracy
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
 from meshnode.placement.constraints import in_time, told
@@ -115,8 +116,13 @@ class Requests:
         self._on_load = on_load
         asking = Asking(pool=pool, membership=membership, on_load=on_load, settings=board.settings)
         self._visits = Visits()
-        self._intents = Intents(pool, lambda node: view.rates.rate_of(node), on_load)
+        self._intents = Intents(pool, view.measured.rate_of, on_load)
         self._overdue = Overdue(asking=asking, board=board, suspect=membership.suspect)
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """How near this node's predictions came."""
+        return self._view.measured.accuracy
 
     async def run(self) -> None:
         """Ask after the nodes whose answers are late, until cancelled."""
@@ -186,6 +192,7 @@ class Requests:
                 request=job.request.request_id,
                 module=job.request.module,
                 score=best.score,
+                predicted_ms=self._expected_ms(best, job.request),
                 others=partial(self._others, job, best.node_id),
                 patient=job.patient,
             )
@@ -194,16 +201,16 @@ class Requests:
                 offered = replace(job.request, terms=terms)
                 prediction = await self._run_at(best, offered, deadline, sending, direct=job.direct)
             except trio.Cancelled:
-                job.attempts.append(attempt_at(best, started, "no answer yet"))
+                job.attempts.append(attempt_at(sending, started, "no answer yet"))
                 raise
             except MeshnodeError as error:
-                job.attempts.append(attempt_at(best, started, f"{error.code} {error.message}"))
+                job.attempts.append(attempt_at(sending, started, f"{error.code} {error.message}"))
                 self._note_failure(best, error)
                 if not error.retry_elsewhere:
                     raise
                 job.failed(best.node_id, error)
                 continue
-            attempt = attempt_at(best, started, "ok")
+            attempt = attempt_at(sending, started, "ok")
             job.attempts.append(attempt)
             self._ordering.learn(job.manifest, job.request.module, best.node_id, attempt.took_ms)
             return Placed(prediction, job.attempts, decision)
@@ -218,7 +225,11 @@ class Requests:
         if not ordered and course.untouched and not job.explain:
             quick = self._quick(request, job.manifest)
             if quick is not None:
-                return quick.best, course.terms(quick.second_ms), None
+                return (
+                    quick.best,
+                    course.terms(self._price_ms(job, quick.best, quick.second_ms)),
+                    None,
+                )
         decision = self._decide(request, job.manifest, course.avoided)
         if not decision.ranked and course.insist():
             decision = self._decide(request, job.manifest, course.avoided)
@@ -226,7 +237,7 @@ class Requests:
             raise self._nobody(job, decision)
         decision = self._ordering.order(decision, job.manifest, request.module, request.source)
         best, second_ms = course.next(decision)
-        terms = course.terms(second_ms)
+        terms = course.terms(self._price_ms(job, best, second_ms))
         return best, kept(terms) if ordered else terms, decision
 
     def _late(self, job: _Job) -> list[str]:
@@ -250,6 +261,15 @@ class Requests:
         nobody = no_candidate(reasons, attempts)
         nobody.retry_after_ms = None if last is None else last.retry_after_ms
         return nobody
+
+    def _price_ms(self, job: _Job, best: Scored, second_ms: float) -> float:
+        """Return what the next best would take if this were a usual request.
+
+        A server reckons with the time that it publishes, and does not know what another size takes.
+        """
+        payload = sum(t.size for t in job.request.tensors)
+        factor = self._view.measured.factor(job.request.module, payload)
+        return max(0.0, second_ms - best.score.run_ms * (1.0 - 1.0 / factor))
 
     def _quick(self, request: Predict, manifest: Manifest) -> Pick | None:
         payload = sum(t.size for t in request.tensors)
@@ -294,21 +314,17 @@ class Requests:
         now = trio.current_time()
         observed_ms = (now - started) * 1000 - prediction.timing.cold_us / 1000
         self._board.on_answer(node_id, request.request_id, request.source, observed_ms, now)
-        if not scored.candidate.is_self:
-            self._learn_rate(scored, request, prediction, observed_ms)
-            if prediction.load is not None:
-                self._on_load(node_id, prediction.load)
+        self._view.measured.answered(
+            scored,
+            request,
+            prediction,
+            predicted_ms=sending.predicted_ms,
+            took_ms=observed_ms,
+            trips=2 if self._intents.pays(scored, request) else 1,
+        )
+        if prediction.load is not None and not scored.candidate.is_self:
+            self._on_load(node_id, prediction.load)
         return prediction
-
-    def _learn_rate(
-        self, scored: Scored, request: Predict, answer: Prediction, observed_ms: float
-    ) -> None:
-        """Learn what the path carries: what neither round trip nor queue nor run accounts for."""
-        carried = sum(t.size for t in (*request.tensors, *answer.tensors))
-        there_ms = (answer.timing.queue_us + answer.timing.run_us) / 1000
-        trips = 2 if self._intents.pays(scored, request) else 1
-        moved_ms = observed_ms - there_ms - trips * scored.score.network_ms
-        self._view.rates.learn(scored.node_id, carried, moved_ms)
 
     async def _run_there(
         self, scored: Scored, request: Predict, deadline: float, sending: Sending, *, direct: bool
@@ -351,6 +367,17 @@ class Requests:
     def on_doubt(self, node_id: NodeId) -> None:
         """A node does not answer probes: give up on it where another can do the work."""
         self._overdue.doubt(node_id)
+
+    def _expected_ms(self, scored: Scored, request: Predict) -> float:
+        """Return what a request will likely take: the score without its bonus and its caution.
+
+        Scores are there to be compared, and cautious about a wait that was heard of long ago. How
+        much too cautious is learned, as a negative bias.
+        """
+        score = scored.score
+        bias_ms = self._board.bias_ms(scored.node_id, trio.current_time())
+        asking_ms = score.network_ms if self._intents.pays(scored, request) else 0.0
+        return score.promised_ms + max(-score.queue_ms, bias_ms) + score.cold_ms + asking_ms
 
     def _others(self, job: _Job, node: NodeId) -> bool:
         """Return whether anybody else could run a request now."""

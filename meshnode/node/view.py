@@ -15,13 +15,13 @@ from meshnode.modules.manifest import Manifest
 from meshnode.node.constraints import Bounds, reason_of
 from meshnode.node.library import Library
 from meshnode.node.load import LoadReporter
+from meshnode.node.measured import Measured
 from meshnode.node.membership import Membership
 from meshnode.node.unfit import Unfit
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, choose, unfitness
 from meshnode.placement.field import Field, Pick
-from meshnode.placement.rates import Rates
 from meshnode.wire.messages import LoadRecord
 
 SUSPECT = "suspect: it does not answer probes"
@@ -57,8 +57,8 @@ class View:
         self._load = load
         self._unfit = unfit
         self._bounds = bounds
-        self.rates = Rates()
-        """What the paths to others carry; whoever calls them learns it."""
+        self.measured = Measured()
+        """What own requests taught; whoever sends them tells."""
         self._fields: OrderedDict[tuple[ContentHash, Constraints], tuple[float, Field]] = (
             OrderedDict()
         )
@@ -89,7 +89,13 @@ class View:
             self._fields.move_to_end((module, asked))
             while len(self._fields) > FIELDS_MAX:
                 self._fields.popitem(last=False)
-        return kept[1].pick(payload_bytes=payload, source=source, now=now, own=self._load.record())
+        return kept[1].pick(
+            payload_bytes=payload,
+            source=source,
+            now=now,
+            own=self._load.record(),
+            run_factor=self.measured.factor(module, payload),
+        )
 
     def decide(
         self,
@@ -109,6 +115,9 @@ class View:
         now = trio.current_time()
         candidates = self._candidates(module, manifest, asked, now)
         candidates = [c for c in candidates if c.contact.node_id not in without]
+        factor = self.measured.factor(module, payload)
+        if factor != 1.0:
+            candidates = [replace(c, run_factor=factor) for c in candidates]
         decide = partial(
             choose,
             board=self._board,
@@ -188,17 +197,18 @@ class View:
         record, age_s = self._board.record_of(member.contact.node_id, now)
         if record is None:
             record = self._glimpsed(member)
-        tag = tag_of(module)
+        tag, paths = tag_of(module), self.measured.paths
+        called_ms = paths.rtt_of(member.contact.node_id)
         return Candidate(
             contact=member.contact,
             name=member.name,
             caps=member.caps,
-            rtt_ms=member.rtt_ms,
+            rtt_ms=member.rtt_ms if called_ms is None else called_ms,
             load=record,
             load_age_s=age_s,
             holds=record is not None and any(m.module == tag for m in record.modules),
             is_self=False,
-            bytes_per_ms=self.rates.rate_of(member.contact.node_id),
+            bytes_per_ms=paths.rate_of(member.contact.node_id),
             unfit=unfit or _unfit(member),
         )
 

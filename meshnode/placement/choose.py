@@ -222,7 +222,7 @@ class Weighing:
             network,
             transfer,
             self._queue_ms(c, load, standing, warm),
-            run,
+            run * c.run_factor,
             0.0 if warm else cold_ms(c.holds, self._module_bytes, settings),
             max(0.0, bias),
             -settings.sticky_ms if last else 0.0,

@@ -98,13 +98,21 @@ class Field:
                 self._rows.append(row)
 
     def pick(
-        self, *, payload_bytes: int, source: str, now: float, own: LoadRecord | None
+        self,
+        *,
+        payload_bytes: int,
+        source: str,
+        now: float,
+        own: LoadRecord | None,
+        run_factor: float = 1.0,
     ) -> Pick | None:
         """Return the best candidate, or None where only `choose` can say.
 
-        `own` is this node's record of this moment, if it is a candidate.
+        `own` is this node's record of this moment, if it is a candidate. `run_factor` stands for
+        that of every candidate, which is not looked at: a field serves requests of all sizes.
         """
         settings = self._settings
+        more = run_factor - 1.0
         last_tag = self._board.last_server(source)
         last = None if last_tag is None else self._board.standing(last_tag)
         best_ms = second_ms = inf
@@ -112,13 +120,13 @@ class Field:
         if self._own is not None:
             if own is None or not self._read(self._own, own):
                 return None
-            best, best_ms = self._own, self._own_ms(own, last, now)
+            best, best_ms = self._own, self._own_ms(own, last, now) + more * self._own.run_ms
         rows = self._usable(now)
         if rows is None:
             return None
         for row in rows:
             standing = row.standing
-            moved_ms = payload_bytes * row.per_byte_ms
+            moved_ms = payload_bytes * row.per_byte_ms + more * row.run_ms
             if row.least_ms + moved_ms - settings.sticky_ms >= second_ms:
                 continue  # most of a wide view is out before its age is reckoned
             age_ms = (now - standing.written_at) * 1000
@@ -129,7 +137,7 @@ class Field:
                 best, best_ms, second_ms = row, total_ms, best_ms
             elif total_ms < second_ms:
                 second_ms = total_ms
-        return self._picked(best, best_ms, second_ms, payload_bytes, last, now)
+        return self._picked(best, best_ms, second_ms, payload_bytes, run_factor, last, now)
 
     def _usable(self, now: float) -> list[_Row] | None:
         """Read what is new and return who can be asked, or None if `choose` has to judge.
@@ -214,6 +222,7 @@ class Field:
         total_ms: float,
         second_ms: float,
         payload_bytes: int,
+        run_factor: float,
         last: Standing | None,
         now: float,
     ) -> Pick | None:
@@ -223,8 +232,10 @@ class Field:
         bias_ms = max(0.0, row.standing.bias(now, self._settings))
         sticky_ms = -self._settings.sticky_ms if row.standing is last else 0.0
         moved_ms = 0.0 if row.candidate.is_self else payload_bytes * row.per_byte_ms
-        queue_ms = max(0.0, total_ms - row.base_ms - moved_ms - bias_ms - sticky_ms)
-        way = (row.network_ms, moved_ms, queue_ms, row.run_ms, row.cold_ms)
+        run_ms = row.run_ms * run_factor
+        known_ms = row.network_ms + moved_ms + run_ms + row.cold_ms
+        queue_ms = max(0.0, total_ms - known_ms - bias_ms - sticky_ms)
+        way = (row.network_ms, moved_ms, queue_ms, run_ms, row.cold_ms)
         return Pick(
             Scored(row.candidate, Score(*way, bias_ms, sticky_ms, row.estimated)), second_ms
         )

@@ -102,6 +102,7 @@ class Mesh:
                 request=request,
                 module=MODULE,
                 score=score,
+                predicted_ms=ms,
                 others=lambda: others,
                 patient=patient,
             )

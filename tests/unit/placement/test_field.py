@@ -32,14 +32,19 @@ sends = st.lists(st.tuples(st.sampled_from(NAMES), st.floats(0, 1.5)), max_size=
 
 
 def both(
-    board: Scoreboard, nodes: list[Candidate], payload: int = 0, source: str = ""
+    board: Scoreboard,
+    nodes: list[Candidate],
+    payload: int = 0,
+    source: str = "",
+    factor: float = 1.0,
 ) -> tuple[Pick | None, Decision]:
     limit_s = board.settings.record_age_s_max
     fit = [c for c in nodes if not unfitness(c, int(Caps.CPU), limit_s)]
     field = Field(fit, board=board, module=MODULE)
     own = next((c.load for c in nodes if c.is_self), None)
-    pick = field.pick(payload_bytes=payload, source=source, now=NOW, own=own)
-    return pick, decide(*nodes, board=board, payload_bytes=payload, source=source)
+    pick = field.pick(payload_bytes=payload, source=source, now=NOW, own=own, run_factor=factor)
+    sized = [replace(c, run_factor=factor) for c in nodes]
+    return pick, decide(*sized, board=board, payload_bytes=payload, source=source)
 
 
 def heard(board: Scoreboard, name: str, age_s: float, rtt: float, **load: float) -> Candidate:
@@ -58,6 +63,7 @@ def heard(board: Scoreboard, name: str, age_s: float, rtt: float, **load: float)
     st.lists(st.floats(0, 400), max_size=3),
     st.integers(0, 10_000_000),
     st.sampled_from(["", "camera"]),
+    st.sampled_from([1.0, 0.02, 0.5, 3.0, 90.0]),
 )
 def test_the_pick_is_the_first_of_the_decision(
     told: list[dict[str, float]],
@@ -66,6 +72,7 @@ def test_the_pick_is_the_first_of_the_decision(
     observed: list[float],
     payload: int,
     source: str,
+    factor: float,
 ) -> None:
     board = Scoreboard(PlacementSettings())
     nodes = [
@@ -80,9 +87,9 @@ def test_the_pick_is_the_first_of_the_decision(
         for scored in decide(*nodes, board=board).ranked:
             if scored.candidate.name == name:
                 board.on_sent(node_id(name), request(number), MODULE, scored, NOW - ago)
-    pick, made = both(board, nodes, payload, source)
+    pick, made = both(board, nodes, payload, source, factor)
     assert pick is not None
-    assert pick.best.candidate == made.ranked[0].candidate
+    assert pick.best.node_id == made.ranked[0].node_id
     assert pick.best.score == pytest.approx(made.ranked[0].score, abs=1e-3)
     seconds = [s.score.total_ms for s in made.ranked[1:2]] or [inf]
     assert pick.second_ms == pytest.approx(seconds[0], abs=1e-3)

@@ -1,0 +1,53 @@
+"""Measured: what this node learns from its own requests about ways, sizes and its predictions."""
+
+from meshnode.ids import ContentHash, NodeId
+from meshnode.placement.accuracy import Accuracy
+from meshnode.placement.choose import Scored
+from meshnode.placement.paths import Paths
+from meshnode.placement.sizes import Sizes
+from meshnode.wire.messages import Predict, Prediction
+
+
+class Measured:
+    """The memories that one answer teaches."""
+
+    def __init__(self) -> None:
+        self.paths = Paths()
+        self.sizes = Sizes()
+        self.accuracy = Accuracy()
+
+    def rate_of(self, node: NodeId) -> float | None:
+        """Return what the path to a node carries, in bytes a ms; None if it is not known."""
+        return self.paths.rate_of(node)
+
+    def factor(self, module: ContentHash, payload_bytes: int) -> float:
+        """Return how many times a module's usual run a request of this size takes."""
+        return self.sizes.factor(module, payload_bytes)
+
+    def answered(
+        self,
+        scored: Scored,
+        request: Predict,
+        answer: Prediction,
+        *,
+        predicted_ms: float,
+        took_ms: float,
+        trips: int,
+    ) -> None:
+        """A request was answered `took_ms` after it was sent, cold start excluded.
+
+        In so many round trips: two if its header went first.
+        """
+        score, timing = scored.score, answer.timing
+        payload_bytes = sum(t.size for t in request.tensors)
+        run_ms = timing.run_us / 1000
+        if not scored.candidate.is_self:
+            carried = payload_bytes + sum(t.size for t in answer.tensors)
+            there_ms = timing.queue_us / 1000 + run_ms
+            moved_ms = took_ms - there_ms - (trips - 1) * score.network_ms
+            self.paths.learn(scored.node_id, carried, moved_ms)
+        if answer.batch == 1 and not score.estimated:
+            usual_ms = score.run_ms / self.sizes.factor(request.module, payload_bytes)
+            self.sizes.learn(request.module, payload_bytes, run_ms, usual_ms)
+        if not (score.cold_ms or score.estimated or timing.cold_us):
+            self.accuracy.learn(predicted_ms, took_ms)
