@@ -24,10 +24,14 @@ import numpy as np
 
 from meshnode.assets import asset
 from meshnode.client.client import Client
-from meshnode.demo.processes import Playground, Proc, until
+from meshnode.demo.processes import DemoFailed, Playground, Proc, until
+from meshnode.demo.quiet import Quiet, measure_quiet, quiet_line
 from meshnode.errors import MeshnodeError
 
 MODULE = "digits"
+MODULES = (MODULE, "digits-again")
+QUIET = 100
+"""Requests of the quiet case."""
 RUN_MS = {"fast": 50, "middle": 100, "slow": 200}
 CAPACITY_PER_S = sum(1000 / ms for ms in RUN_MS.values())
 IN_FLIGHT_MAX = 96
@@ -152,11 +156,27 @@ class Trio:
             self._up(proc)
         for name in RUN_MS:
             until(partial(self._sees_all, name), f"{name} sees the others")
-        packed = play.verb(
-            first, "pack", str(asset("digits.onnx")), "--name", MODULE, "--version", "1.0.0"
+        for module in MODULES:
+            self._publish(first, module)
+
+    def _publish(self, proc: Proc, module: str) -> None:
+        packed = self._play.verb(
+            proc, "pack", str(asset("digits.onnx")), "--name", module, "--version", "1.0.0"
         ).result["packed"]
-        path = str(play.root / packed["file"])
-        play.verb(first, "publish", path, "--replicas", str(len(RUN_MS))).result  # noqa: B018
+        path = str(self._play.root / packed["file"])
+        done = self._play.verb(proc, "publish", path, "--replicas", str(len(RUN_MS))).result
+        failed = [r["detail"] for r in done["published"]["replicas"] if not r["ok"]]
+        if failed:
+            raise DemoFailed(f"{module} is not everywhere: {failed}")
+
+    def measure_quiet(self, seed: int) -> Quiet:
+        """Send requests one at a time, and compare what was said of them."""
+        clients = [self._play.client(proc) for proc in self._nodes.values()]
+        try:
+            return measure_quiet(clients, MODULES, self._image, QUIET, seed)
+        finally:
+            for client in clients:
+                client.close()
 
     def measure(self, case: Case, seed: int) -> Outcome:
         """Send a case's requests and wait for all."""
@@ -247,6 +267,8 @@ HEAD = (
 
 def line(facts: dict[str, Any]) -> str:
     """Return a case as a row of the table."""
+    if "quiet" in facts:
+        return quiet_line(facts)
     share = " / ".join(f"{100 * part:.0f} %" for part in facts["share"].values())
     overload = "goodput_per_s" in facts
     failed = f"   {len(facts['failed'])} FAILED" if facts["failed"] and not overload else ""
@@ -276,5 +298,7 @@ def placement_rows(seconds: float, loads: Sequence[float] = (0.5, 0.7)) -> Itera
     """Start the nodes, and yield each case as it is measured."""
     with Playground() as play:
         nodes = Trio(play)
+        quiet = nodes.measure_quiet(0).facts()
         for seed, case in enumerate(cases(seconds, loads), 1):
             yield nodes.measure(case, seed).facts()
+        yield quiet
