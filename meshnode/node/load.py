@@ -42,6 +42,10 @@ class LoadReporter:
             draining=self._draining(),
         )
 
+    def asked(self) -> None:
+        """A request came, whether it will be taken or not."""
+        self._meter.asked(trio.current_time())
+
     def completion_ms(self, module: ContentHash) -> float | None:
         """Return when a request that comes now would be done; None if it was never measured.
 

@@ -49,6 +49,8 @@ class Local:
 
         `peer` is who sent it, if not this node; `keeper` takes its answer if whoever asks leaves.
         """
+        if peer is None:
+            self._load.asked()
         info = await self._library.info(request.module)
         rows = check_inputs(info.manifest, request.tensors)  # before it costs a load or a place
         lane, cold_us = await self._lanes.get(
@@ -119,6 +121,7 @@ class Local:
 
         A module that never ran here has no price: somebody has to be the first to measure it.
         """
+        self._load.asked()
         terms = request.terms
         if terms.alternative == NO_ALTERNATIVE:
             return

@@ -10,15 +10,14 @@ modules, which take one, are shared among the cores (`node/turns.py`).
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import exp, sqrt
+from math import exp
 
 from meshnode.ids import ContentHash, NodeId, tag_of
+from meshnode.placement.met import WAIT_MEMORY_S, Met
 from meshnode.placement.score import UNIT_MS
 from meshnode.wire.limits import MODULES_PER_LOAD_MAX
 from meshnode.wire.messages import LoadRecord, ModuleLoad
 
-WAIT_MEMORY_S = 2.0
-"""Time constant of the published mean and sigma of w."""
 REST_MS = 0.05
 """Half of the unit that is published."""
 SCALE_GAIN = 0.05
@@ -133,6 +132,7 @@ class LoadMeter:
         self._wait_ms = 0.0
         self._mean_ms = 0.0
         self._square_ms = 0.0
+        self._met = Met()
 
     # ------------------------------------------------------------------ what the lanes tell
 
@@ -140,6 +140,10 @@ class LoadMeter:
         """A lane was opened whose batches take so many cores of all."""
         if cores < of:
             self._narrow[module] = of
+
+    def asked(self, now: float) -> None:
+        """A request came, whether it is taken or not: remember the wait that it met."""
+        self._met.asked(self.wait_ms(now), now)
 
     def enqueued(self, module: ContentHash, now: float) -> None:
         """A request joined a lane."""
@@ -285,14 +289,14 @@ class LoadMeter:
         self._advance(now)
         ready = (*warm, *self._loads) if self._loads else warm
         self._sequence += 1
-        sigma_ms = sqrt(max(0.0, self._square_ms - self._mean_ms * self._mean_ms))
+        mean_ms, sigma_ms = self._met.expected(self._mean_ms, self._square_ms)
         running = sum(batch.size for batch in self._running.values())
         return LoadRecord(
             node=self._tag,
             sequence=self._sequence,
             age_ms=0,
             wait=_units(self._wait_ms),
-            wait_mean=_units(self._mean_ms),
+            wait_mean=_units(mean_ms),
             wait_sigma=_units(sigma_ms),
             in_flight=min(IN_FLIGHT_MAX, running + sum(self._queues.values())),
             draining=draining,

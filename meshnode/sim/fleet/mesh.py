@@ -152,6 +152,7 @@ class Mesh(Policy):
     def _refusal(self, request: Request, member: Member, terms: Terms) -> MeshnodeError | None:
         """Return why a server does not take a request, or None if it does."""
         now, module = self.fleet.now, request.module
+        member.meter.asked(now)
         if self.prices and terms.alternative != NO_ALTERNATIVE and request.home != member.index:
             completion_ms = member.completion_ms(module, now)
             price = Price(terms.alternative * UNIT_MS, terms.refusals)

@@ -1,6 +1,8 @@
 """LoadMeter: what a node says about itself is what a request arriving now would meet."""
 
 from itertools import pairwise
+from math import inf
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -274,3 +276,42 @@ def test_a_module_that_is_being_loaded_counts_as_warm_and_its_load_as_waiting() 
     made.load_ended(MODULE, 0.4)
     assert not said(made, 0.4).modules[0].warm
     assert said(made, 0.4, warm=(MODULE,)).modules[0].warm
+
+
+def test_who_is_never_waited_for_says_so_however_busy_it_is() -> None:
+    """One after the other: the node runs all the time, and each request meets an empty queue."""
+    made = taught(batch_max=1, base_ms=0.0, each_ms=20.0)
+    now = 0.0
+    for _ in range(200):
+        made.asked(now)
+        made.enqueued(MODULE, now)
+        made.started(MODULE, 1, now)
+        now += 0.020
+        made.finished(MODULE, 1, now)
+    record = said(made, now)
+    assert (record.wait_mean, record.wait_sigma) == (0, 0)
+
+
+def test_what_requests_at_random_meet_is_about_the_mean_over_time() -> None:
+    plain, asked = taught(batch_max=1, base_ms=0.0, each_ms=20.0), taught(1, 0.0, 20.0)
+    rng, now, done_at, queue = Random(5), 0.0, inf, 0
+    came_at = now + rng.expovariate(30)
+    means: dict[LoadMeter, int] = {plain: 0, asked: 0}
+    for _ in range(2000):
+        if came_at < done_at:
+            now, came_at = came_at, came_at + rng.expovariate(30)
+            asked.asked(now)
+            queue += 1
+            for made in (plain, asked):
+                made.enqueued(MODULE, now)
+        else:
+            now, done_at = done_at, inf
+            for made in (plain, asked):
+                made.finished(MODULE, 1, now)
+        if done_at == inf and queue:
+            queue, done_at = queue - 1, now + 0.020
+            for made in (plain, asked):
+                made.started(MODULE, 1, now)
+        for made in (plain, asked):
+            means[made] += said(made, now).wait_mean
+    assert means[asked] == pytest.approx(means[plain], rel=0.2)
