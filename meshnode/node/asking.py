@@ -58,6 +58,8 @@ class _Question:
     over: trio.Event = field(default_factory=trio.Event)
     """It was answered, or cannot be any more."""
     load: LoadRecord | None = None
+    on_late: Callable[[], None] | None = None
+    """Called when it is answered; set once it was given up."""
 
 
 class Asking:
@@ -77,8 +79,13 @@ class Asking:
         self._settings = settings
         self._slowest_s: OrderedDict[NodeId, float] = OrderedDict()
 
-    async def ask(self, node: NodeId, nursery: trio.Nursery) -> Lives | Silent | Unconnected:
-        """Return whether a node answers in its time; a task in the nursery listens on a little."""
+    async def ask(
+        self, node: NodeId, nursery: trio.Nursery, on_late: Callable[[], None]
+    ) -> Lives | Silent | Unconnected:
+        """Return whether a node answers in its time.
+
+        A task in the nursery listens on a little, and calls `on_late` if it answers after that.
+        """
         connection = self._pool.connection_with(node)
         if connection is None:
             return Unconnected()
@@ -93,7 +100,10 @@ class Asking:
                 break
         if question.load is not None:
             return Lives(question.load)
-        return Unconnected() if question.over.is_set() else Silent()
+        if question.over.is_set():
+            return Unconnected()
+        question.on_late = on_late
+        return Silent()
 
     def tell(self, silent: NodeId, nursery: trio.Nursery) -> None:
         """Tell the neighbours that a node is silent; each asks for itself."""
@@ -115,6 +125,8 @@ class Asking:
                     question.load = reply.load
                     self._learn(node, trio.current_time() - asked_at)
                     self._on_load(node, reply.load)
+                    if question.on_late is not None:
+                        question.on_late()
                 question.over.set()
         except MeshnodeError:
             question.over.set()

@@ -9,6 +9,7 @@ avoided too. A request that nobody else can run stays where it is.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -187,7 +188,8 @@ class Overdue:
     async def _ask(self, node: NodeId, nursery: trio.Nursery) -> None:
         """Ask a node whether it lives, and act on it."""
         try:
-            found = await self._asking.ask(node, nursery)
+            late = partial(self._board.on_alive, node)
+            found = await self._asking.ask(node, nursery, on_late=late)
         finally:
             self._asked.discard(node)
         now = trio.current_time()

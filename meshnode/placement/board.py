@@ -177,6 +177,12 @@ class Scoreboard:
         standing.failed_at = now
         standing.excluded_until = now + min(doubled_s, self.settings.exclude_s_max)
 
+    def on_alive(self, node: NodeId) -> None:
+        """A node that was avoided for its silence has spoken after all: it was only slow to."""
+        standing = self._standing(tag_of(node))
+        standing.failures = max(0, standing.failures - 1)
+        standing.excluded_until = 0.0
+
     def on_broken(self, node: NodeId, request: RequestId, waited_ms: float, now: float) -> None:
         """A node lives but broke its promises for a request, which is taken back after `waited_ms`.
 

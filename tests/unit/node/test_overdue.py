@@ -250,7 +250,9 @@ async def test_a_slow_event_loop_is_given_longer_the_next_time(autojump_clock: M
 
     mesh = Mesh(a=slow)
     first_s, first = await waited_s(mesh, "a", 1000.0)
+    excluded = mesh.board.exclusion(node_id("a"), trio.current_time())
     again_s, again = await waited_s(mesh, "a", 1000.0)
     assert isinstance(first.error(), PeerUnreachable), "30 ms are too long, at first"
+    assert (excluded, mesh.board.bias_ms(node_id("a"), trio.current_time()) > 0) == (None, True)
     assert isinstance(again.error(), PromiseBroken)
     assert first_s < again_s

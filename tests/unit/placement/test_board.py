@@ -218,3 +218,17 @@ def test_counts_return_to_zero(done: list[tuple[str, int, str]]) -> None:
         if standing is not None:
             assert standing.in_flight(0.0, now, board.settings) == (0.0, 0.0)
             assert not standing.sent
+
+
+def test_a_node_that_was_only_slow_to_speak_is_used_again_and_not_avoided_for_longer() -> None:
+    board = Scoreboard()
+    node = node_id("a")
+    for _ in range(3):
+        board.on_failure(node, NOW)
+        assert board.exclusion(node, NOW) is not None
+        board.on_alive(node)
+        assert board.exclusion(node, NOW) is None
+    board.on_failure(node, NOW)
+    excluded = board.exclusion(node, NOW)
+    assert excluded is not None
+    assert excluded.left_s == board.settings.exclude_s_min

@@ -314,4 +314,4 @@ def test_what_requests_at_random_meet_is_about_the_mean_over_time() -> None:
                 made.started(MODULE, 1, now)
         for made in (plain, asked):
             means[made] += said(made, now).wait_mean
-    assert means[asked] == pytest.approx(means[plain], rel=0.2)
+    assert 0.6 * means[plain] < means[asked] <= means[plain], "it is noise that makes it less"
