@@ -93,7 +93,7 @@ class View:
             payload_bytes=payload,
             source=source,
             now=now,
-            own=self._load.record(),
+            own=self._load.recent(),
             run_factor=self.measured.factor(module, payload),
         )
 

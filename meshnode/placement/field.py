@@ -118,7 +118,7 @@ class Field:
         best_ms = second_ms = inf
         best: _Row | None = None
         if self._own is not None:
-            if own is None or not self._read(self._own, own):
+            if own is None or (own is not self._own.record and not self._read(self._own, own)):
                 return None
             best, best_ms = self._own, self._own_ms(own, last, now) + more * self._own.run_ms
         rows = self._usable(now)

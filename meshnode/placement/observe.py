@@ -211,6 +211,10 @@ class LoadMeter:
         busy = self._queues or self._running or self._loads
         return not busy and self._mean_ms < REST_MS and self._square_ms < REST_MS * REST_MS
 
+    def has_moved(self, since: float) -> bool:
+        """Return whether anything came, began or ended after a record was made at `since`."""
+        return self._seen_at != since
+
     def wait_ms(self, now: float) -> float:
         """Return w: how long a request that arrives now would wait before its batch starts."""
         modules = self._queues.keys() | self._running.keys()

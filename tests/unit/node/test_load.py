@@ -4,7 +4,7 @@ import trio
 import trio.testing
 
 from meshnode.ids import ContentHash, NodeId
-from meshnode.node.load import LoadReporter
+from meshnode.node.load import RECENT_S, LoadReporter
 from meshnode.placement.observe import LoadMeter
 from meshnode.wire.messages import LoadRecord
 
@@ -36,3 +36,22 @@ async def test_a_node_at_rest_says_so_once_a_second_and_work_four_times(
         assert len(said) == 8
         assert said[-1][1].in_flight == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_a_recent_record_is_made_anew_when_something_happens_or_time_passes(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    meter = LoadMeter(NodeId(b"n" * 32), speed=100)
+    load = LoadReporter(
+        meter, held=lambda: (MODULE,), warm=lambda: (MODULE,), draining=lambda: False
+    )
+    first = load.recent()
+    assert load.recent() is first
+    mock_clock.jump(RECENT_S / 2)
+    assert load.recent() is first
+    meter.enqueued(MODULE, trio.current_time())
+    second = load.recent()
+    assert second.in_flight == 1
+    mock_clock.jump(2 * RECENT_S)
+    assert load.recent().sequence > second.sequence
+    assert load.record().sequence > load.recent().sequence - 1
