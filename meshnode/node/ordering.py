@@ -67,26 +67,28 @@ class Ordering:
                 return decision
             case Affinity.SOURCE_HASH:
                 by_id = {s.node_id: s for s in ranked}
-                counted = [self._counted_once(s) for s in ranked]
-                ranked = [by_id[s.node_id] for s in by_source(counted, source, memory.capacities)]
+                sober = [self._sober(s) for s in ranked]
+                ranked = [by_id[s.node_id] for s in by_source(sober, source, memory.capacities)]
             case Affinity.ROUND_ROBIN:
                 ranked = memory.rotation.order(ranked, module)
             case Affinity.BANDIT:
                 ranked = memory.bandit.order(ranked, module)
         return replace(decision, ranked=tuple(ranked))
 
-    def _counted_once(self, scored: Scored) -> Scored:
-        """Return a candidate in whose queue own requests in flight stand once.
+    def _sober(self, scored: Scored) -> Scored:
+        """Return a candidate with the run of a usual request, and own requests in its queue once.
 
-        Others do not send where this node sends: their sources have homes of their own.
+        A source's home must not move by the size of what it sends just now. And others do not send
+        where this node sends: their sources have homes of their own.
         """
+        score = scored.score
+        run_ms, queue_ms = score.run_ms / scored.candidate.run_factor, score.queue_ms
         standing = self._board.standing(tag_of(scored.node_id))
-        if standing is None or not standing.sent or scored.candidate.is_self:
-            return scored
-        settings = self._board.settings
-        sent = standing.in_flight(standing.written_at, trio.current_time(), settings)
-        queue_ms = max(sent.open_ms, scored.score.queue_ms - settings.crowd * sent.unseen_ms)
-        return replace(scored, score=scored.score._replace(queue_ms=queue_ms))
+        if standing is not None and standing.sent and not scored.candidate.is_self:
+            settings = self._board.settings
+            sent = standing.in_flight(standing.written_at, trio.current_time(), settings)
+            queue_ms = max(sent.open_ms, queue_ms - settings.crowd * sent.unseen_ms)
+        return replace(scored, score=score._replace(run_ms=run_ms, queue_ms=queue_ms))
 
 
 def is_ordered(manifest: Manifest) -> bool:
