@@ -24,6 +24,14 @@ class Measured:
         """Return how many times a module's usual run a request of this size takes."""
         return self.sizes.factor(module, payload_bytes)
 
+    def price_ms(self, request: Predict, best: Scored, second_ms: float) -> float:
+        """Return what the next best would take if this were a usual request.
+
+        A server reckons with the time that it publishes, and does not know what another size takes.
+        """
+        factor = self.sizes.factor(request.module, sum(t.size for t in request.tensors))
+        return max(0.0, second_ms - best.score.run_ms * (1.0 - 1.0 / factor))
+
     def answered(
         self,
         scored: Scored,

@@ -225,11 +225,8 @@ class Requests:
         if not ordered and course.untouched and not job.explain:
             quick = self._quick(request, job.manifest)
             if quick is not None:
-                return (
-                    quick.best,
-                    course.terms(self._price_ms(job, quick.best, quick.second_ms)),
-                    None,
-                )
+                price_ms = self._view.measured.price_ms(request, quick.best, quick.second_ms)
+                return quick.best, course.terms(price_ms), None
         decision = self._decide(request, job.manifest, course.avoided)
         if not decision.ranked and course.insist():
             decision = self._decide(request, job.manifest, course.avoided)
@@ -237,7 +234,7 @@ class Requests:
             raise self._nobody(job, decision)
         decision = self._ordering.order(decision, job.manifest, request.module, request.source)
         best, second_ms = course.next(decision)
-        terms = course.terms(self._price_ms(job, best, second_ms))
+        terms = course.terms(self._view.measured.price_ms(request, best, second_ms))
         return best, kept(terms) if ordered else terms, decision
 
     def _late(self, job: _Job) -> list[str]:
@@ -261,15 +258,6 @@ class Requests:
         nobody = no_candidate(reasons, attempts)
         nobody.retry_after_ms = None if last is None else last.retry_after_ms
         return nobody
-
-    def _price_ms(self, job: _Job, best: Scored, second_ms: float) -> float:
-        """Return what the next best would take if this were a usual request.
-
-        A server reckons with the time that it publishes, and does not know what another size takes.
-        """
-        payload = sum(t.size for t in job.request.tensors)
-        factor = self._view.measured.factor(job.request.module, payload)
-        return max(0.0, second_ms - best.score.run_ms * (1.0 - 1.0 / factor))
 
     def _quick(self, request: Predict, manifest: Manifest) -> Pick | None:
         payload = sum(t.size for t in request.tensors)
