@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from meshnode.identity.keys import Identity
+from meshnode.identity.ring_sealing import RingSealer
 from meshnode.identity.sealing import Cookies, Sealer
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.net.datagrams import DatagramSocket
@@ -156,7 +157,7 @@ async def test_a_stranger_gets_no_answer_and_costs_no_key(
     async with node(BOB) as b:
         monkeypatch.setattr(Sealer, "_derive", counted)
         if not defended:
-            monkeypatch.setattr(Sealer, "is_for_me", lambda self, packet: True)
+            monkeypatch.setattr(RingSealer, "is_for_me", take_for_mine)
         for key in (b"x" * 32, bytes(32)):
             member.sealer = Sealer(EVE, mesh_key=key, network=NETWORK)
             packet = member.seal(b, ASK)
@@ -170,6 +171,11 @@ async def test_a_stranger_gets_no_answer_and_costs_no_key(
             assert (derived == []) is defended, "an X25519 was paid for a stranger"
         assert member.heard_nothing()
         assert not b.socket._mesh_sealer.knows(EVE.public_key)
+
+
+def take_for_mine(self: RingSealer, packet: bytes) -> bool:
+    self._hit = (packet, next(iter(self._present().values())))
+    return True
 
 
 # ------------------------------------------------------------------ 20: public-key work
