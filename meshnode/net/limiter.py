@@ -15,7 +15,7 @@ class PrefixLimiter:
     """Says for each datagram, handshake or question whether its prefix may have one more.
 
     With `vouched`, a public prefix has `per_member_s` more for each member that was met there, and
-    a member whose key is told is charged to itself, at that rate, whatever its prefix has left.
+    a member whose key is told is charged to itself at that rate, and to its prefix beyond it.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class PrefixLimiter:
         vouched = self._vouched
         if vouched is None:
             return self._take(prefix, 1.0 / self._per_second, now)
-        if key and vouched.knows(prefix, key, now):
-            return self._take(prefix + key, 1.0 / self._per_member_s, now)
+        own = key and vouched.knows(prefix, key, now)
+        if own and self._take(prefix + key, 1.0 / self._per_member_s, now):
+            return True
         rate = self._per_second + self._per_member_s * vouched.members(prefix, now)
         return self._take(prefix, 1.0 / rate, now)
 

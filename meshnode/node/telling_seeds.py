@@ -1,8 +1,9 @@
 """Telling seeds who is expelled, so that they lead and carry nobody who is no member any more.
 
-A seed and a member compare digests, and whoever lacks something gets it. Those that are connected
-with a seed tell it at once; the others within a minute, so that a large mesh does not come all
-together to say the same.
+A seed and a member compare digests, and whoever lacks something gets it: when they connect, and at
+once when somebody is expelled while they are connected. Nobody connects for it but the admin that
+expels: so a large mesh does not come all together to say the same, and each node connects to its
+seeds every few minutes anyway, to be examined.
 """
 
 import logging
@@ -19,9 +20,8 @@ from meshnode.wire.tensor import Body
 
 _log = logging.getLogger(__name__)
 COMPARE_EVERY_S = 300.0
-"""A seed that lost its file, or was cut off, hears it again."""
+"""Over a connection that lasts: a seed may have dropped a list that was too long."""
 SOON_S = 2.0
-SPREAD_S = 60.0
 
 
 class TellingSeeds:
@@ -77,10 +77,10 @@ class TellingSeeds:
         while True:
             with trio.move_on_after(COMPARE_EVERY_S * (0.5 + self._rng.random())):
                 await self._news[key].wait()
-                here = link.pool.connection_with(link.contact.node_id) is not None
-                await trio.sleep((SOON_S if here else SPREAD_S) * self._rng.random())
+                await trio.sleep(SOON_S * self._rng.random())
             self._news[key] = trio.Event()
-            await self._try(link)
+            if link.pool.connection_with(link.contact.node_id) is not None:
+                await self._try(link)
 
     async def _try(self, link: Link) -> bool:
         try:
