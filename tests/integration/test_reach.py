@@ -101,7 +101,7 @@ async def test_two_nodes_that_nobody_can_connect_to_predict_and_fetch_through_a_
             outcome = await ask(node, "digits", {"images": image}, deadline_ms=30_000)
             assert answers(outcome)
         assert len(b.parts.library.modules) == 1, "fetched through the relay"
-        assert seed.rendezvous.counters.carried_bytes == 0, "counted when it ends"
+        assert seed.rendezvous.places.circuits, "one of those that both may have opened at once"
         connection = a.parts.reach.pool.connection_with(b.contact.node_id)
         assert connection is not None
         assert connection.peer.relayed
