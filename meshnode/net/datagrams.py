@@ -2,9 +2,8 @@
 
 What arrives passes, cheapest first: size, outer MAC, the prefix's token bucket, the pair key
 (X25519 for a new peer, from a bucket of its own), the AEAD, the window of numbers, the decoder.
-Whatever fails is counted and answered by silence.
-Requests to an address that has given us no cookie are padded, so that the answer may be full;
-answers to an address that has proved nothing are cut to the length of the request.
+Whatever fails is counted and answered by silence. Requests to an address that gave us no cookie
+are padded to their answer; answers to one that has proved nothing are cut to their request.
 """
 
 import socket
@@ -73,7 +72,7 @@ class DatagramStats:
     """Seed traffic from no seed of ours, or about another mesh."""
     sent: int = 0
     unproved: int = 0
-    """Requests withheld: too many to addresses in one prefix that have proved nothing."""
+    """Requests withheld: too many to one prefix that has proved nothing."""
     full: int = 0
     """Dropped: the socket took no more."""
     failed: int = 0
@@ -245,8 +244,9 @@ class DatagramSocket:
         if answer_max is not None:
             plaintext_max = min(plaintext_max, answer_max - OVERHEAD_BYTES)
         sealer, inside = self._seal_for(recipient.public_key, network)
-        pad = full or (not returned and is_question(message))
-        if pad and not self._first_requests.allows(address.host, now):
+        first = not returned and is_question(message)
+        pad_to = PADDED_BYTES if full else min(PADDED_BYTES, answer_bytes(message)) if first else 0
+        if pad_to and not self._first_requests.allows(address.host, now):
             self.stats.unproved += 1
             return None
         plaintext = self._encode(
@@ -257,7 +257,7 @@ class DatagramSocket:
                 returned=returned,
             ),
             plaintext_max,
-            pad_to=min(PADDED_BYTES, answer_bytes(message)) if pad else 0,
+            pad_to=pad_to,
         )
         if plaintext is None:
             if answer_max is None:

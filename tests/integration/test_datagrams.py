@@ -309,3 +309,14 @@ async def test_what_cannot_be_sent_is_counted_and_never_raised() -> None:
         assert a.socket.stats.failed == 3
     a.say(Contact(BOB.public_key, a.contact.address), Ping(sequence=1))
     assert a.socket.stats.sent == 0
+
+
+async def test_a_full_ping_is_as_long_as_a_datagram_gets(stranger: Stranger) -> None:
+    """Only so a diagnosis can tell whether full datagrams get through."""
+    there = Contact(stranger.identity.public_key, Address(*stranger.sock.getsockname()))
+    async with node(BOB) as b:
+        for full in (True, False):
+            b.socket.send_by_udp(Send(there, Ping(sequence=1)), full=full)
+            size, envelope = await stranger.receive()
+            assert envelope.message == Ping(sequence=1)
+            assert (size >= DATAGRAM_BYTES_MAX - 1) is full
