@@ -17,8 +17,8 @@ NOTSENT_LOWAT_BYTES = 16 * KIB
 SEGMENT_BYTES_MAX = 1280 - 60
 """Off the LAN over IPv6, whose routers never fragment: what its least MTU leaves beside the headers
 of IPv6 and TCP. Where a tunnel on the way takes less than both ends think and tells nobody, larger
-segments vanish for ever. IPv4 has `allow_fragments`, so it keeps its larger segments: with a fifth
-more packets a line that loses one in a hundred took half as long again for 600 KB."""
+segments vanish for ever. IPv4 has `allow_fragments`, so it keeps its larger segments: a fifth more
+packets are a fifth more losses on a lossy line."""
 KEEPALIVE_S = 15
 INHERITED = sys.platform == "linux"
 """A connection that is accepted begins with the options of its listener."""
