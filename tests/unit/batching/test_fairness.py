@@ -94,7 +94,7 @@ FLOWS = st.tuples(st.sampled_from("PQR"), st.sampled_from("xyz"))
 STEPS = st.lists(st.tuples(FLOWS, st.integers(0, 3), st.floats(0.001, 0.1)), max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS)
 def test_something_is_next_as_long_as_anything_waits_and_all_are_served(
     steps: list[tuple[Flow, int, float]],
@@ -115,7 +115,7 @@ def test_something_is_next_as_long_as_anything_waits_and_all_are_served(
     assert served == joined
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(FLOWS, st.floats(0.001, 0.1), min_size=2, max_size=9), st.integers(10, 200))
 def test_peers_that_all_wait_are_within_a_request_of_each_other(
     cost: dict[Flow, float], turns: int
