@@ -53,6 +53,7 @@ class Intents:
             budget_ms=request.budget_ms,
             terms=request.terms,
             urgency=request.urgency,
+            constraints=request.constraints,
             tensors=request.tensors,
         )
         reply = await self._pool.call(scored.candidate.contact, intent, timeout_s=timeout_s)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import trio
 
-from meshnode.constraints import UNCONSTRAINED
 from meshnode.errors import DeadlineExceeded, MeshnodeError, Overpriced
 from meshnode.ids import NodeId
 from meshnode.modules.schema import check_inputs
@@ -100,7 +99,7 @@ class Local:
         """Say whether a request would be taken, before its payload is moved; see `serve`."""
         try:
             info = await self._library.info(intent.module)
-            self._bounds.check(info.manifest, UNCONSTRAINED, peer)
+            self._bounds.check(info.manifest, intent.constraints, peer)
             rows = check_inputs(info.manifest, intent.tensors)
             self._correct(intent)
             lane = self._lanes.consider(intent.module, intent.terms.cold_refusals)

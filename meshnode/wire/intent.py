@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from meshnode.constraints import Constraints
 from meshnode.ids import ContentHash, RequestId
 from meshnode.wire.membership import LoadRecord
 from meshnode.wire.tensor import TensorHeader
@@ -19,6 +20,7 @@ class Intent:
     budget_ms: int
     terms: Terms
     urgency: Urgency
+    constraints: Constraints
     tensors: tuple[TensorHeader, ...]
 
 

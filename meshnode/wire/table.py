@@ -247,6 +247,7 @@ CALLS: dict[int, Call] = {
             budget_ms=U32,
             terms=TERMS,
             urgency=URGENCY,
+            constraints=CONSTRAINTS,
             tensors=TENSORS,
         )
     ),

@@ -5,7 +5,7 @@ changing the bytes of an unchanged example changes the protocol.
 """
 
 from meshnode.caps import Caps
-from meshnode.constraints import Constraints, Scope
+from meshnode.constraints import UNCONSTRAINED, Constraints, Scope
 from meshnode.gossip.glimpses import entry_of
 from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity
@@ -154,6 +154,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             budget_ms=1500,
             terms=Terms(alternative=425, refusals=1),
             urgency=Urgency(priority=INTERACTIVE, age_ms=40),
+            constraints=UNCONSTRAINED,
             tensors=(FLAGS, IMAGE),
         ),
         "granted": m.Granted(load=LOAD),
