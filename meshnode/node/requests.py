@@ -185,7 +185,11 @@ class Requests:
         while True:
             best, terms, decision = self._next(job)
             quickest = min(decision.ranked, key=_total_ms) if decision is not None else best
-            job.visit.check(quickest, deadline, tried=job.course.failures > 0)
+            try:
+                job.visit.check(quickest, deadline, tried=job.course.failures > 0)
+            except Overloaded as error:
+                error.because = (*error.because, *self._late(job, everybody=False))
+                raise
             sending = Sending(
                 node=best.node_id,
                 name=best.candidate.name,
@@ -237,11 +241,16 @@ class Requests:
         terms = course.terms(self._view.measured.price_ms(request, best, second_ms))
         return best, kept(terms) if ordered else terms, decision
 
-    def _late(self, job: _Job) -> list[str]:
-        """Return what was tried, and what each other node would have taken, or why it was not."""
+    def _late(self, job: _Job, *, everybody: bool = True) -> list[str]:
+        """Return what was tried, and what each other node would have taken, or why it was not.
+
+        Not of `everybody` but of those looked at alone where refusing must be cheap.
+        """
         request, tried = job.request, {a.node for a in job.attempts}
         decision = self._decide(request, job.manifest, tried)
-        others = self._view.reasons(decision, job.manifest, request.constraints, without=tried)
+        others = [(c.name, reason) for c, reason in decision.excluded]
+        if everybody:
+            others = self._view.reasons(decision, job.manifest, request.constraints, without=tried)
         left_ms = request.budget_ms
         able = [(s.candidate.name, in_time(s.score.total_ms, left_ms)) for s in decision.ranked]
         return [line_of(a) for a in job.attempts] + told(able + others)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trio
 
 from meshnode.assets import asset
 from meshnode.constraints import Constraints, Scope
-from meshnode.errors import DeadlineExceeded, NoCandidate, NotTakenHere
+from meshnode.errors import DeadlineExceeded, NoCandidate, NotTakenHere, Overloaded
 from meshnode.identity.keys import Identity
 from meshnode.labels import labels_of
 from meshnode.modules.manifest import Manifest
@@ -247,3 +248,25 @@ async def test_a_deadline_that_nobody_can_make_tells_what_each_node_would_take(
         assert set(told) >= mesh_names
         assert all("predicted" in told[name] for name in mesh_names)
         assert told["door"].startswith("lacks cap nn")
+        warm = {"deadline_ms": 20_000}
+        for _ in range(6):
+            await ask(door, "digits", {"images": image}, **warm)
+        at_the_door: list[Overloaded] = []
+
+        async def hopeless() -> None:
+            try:
+                await ask(door, "digits", {"images": image}, deadline_ms=100)
+            except Overloaded as error:
+                if "within the request's deadline" in error.message:
+                    at_the_door.append(error)
+            except DeadlineExceeded:
+                pass
+
+        with trio.fail_after(60):
+            while not at_the_door:  # one of several at once goes all the same, to find out
+                async with trio.open_nursery() as nursery:
+                    for _ in range(4):
+                        nursery.start_soon(hopeless)
+        for error in at_the_door:
+            assert sum(": too late (predicted " in line for line in error.because) >= 1
+            assert "door: lacks cap nn" in error.because
