@@ -209,7 +209,7 @@ class View:
             holds=record is not None and any(m.module == tag for m in record.modules),
             is_self=False,
             bytes_per_ms=paths.rate_of(member.contact.node_id),
-            unfit=unfit or _unfit(member),
+            unfit=unfit or _unfit(member) if member.state.present else _unfit(member),
         )
 
     def _glimpsed(self, member: Member) -> LoadRecord | None:

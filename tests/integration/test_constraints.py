@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import trio
 from meshnode.assets import asset
 from meshnode.constraints import Constraints, Scope
 from meshnode.errors import DeadlineExceeded, NoCandidate, NotTakenHere, Overloaded
+from meshnode.gossip.member import MemberState
 from meshnode.identity.keys import Identity
 from meshnode.labels import labels_of
 from meshnode.modules.manifest import Manifest
 from meshnode.modules.pack import assemble, runner_manifest
 from meshnode.modules.signing import sign
 from meshnode.net.connection import Connection
+from meshnode.node.membership import Membership
 from meshnode.node.node import Node
 from meshnode.node.requests import new_request_id
 from meshnode.runtime.onnx_file import inspect_model
@@ -173,6 +176,26 @@ async def test_data_of_a_site_passes_no_relay(
         )
         assert sent == []
         assert await ask(door, "digits", {"images": image}, constraints=only(tier="edge"))
+
+
+async def test_a_suspect_that_may_not_have_the_data_is_not_asked_for_want_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_sites(tmp_path) as (_, door):
+        await door.publish(signed(publisher_of(tmp_path, "door")), [], 3)
+        info = await door.describe("digits")
+        (there,) = (m for m in door.parts.membership.members() if m.name == "there")
+        suspect = there.in_state(MemberState.SUSPECT)
+        monkeypatch.setattr(Membership, "candidates", lambda *asked: (suspect,))
+        decide = partial(
+            door.parts.requests.decide, info.module, info.manifest, payload=0, source=""
+        )
+        assert [s.candidate.name for s in decide().ranked] == ["there"]
+        kept = decide(asked=SITE)
+        assert kept.ranked == ()
+        assert [reason for c, reason in kept.excluded if c.name == "there"] == [
+            "other site (hall-4, data may not leave hall-3)"
+        ]
 
 
 async def test_a_server_refuses_what_it_may_not_be_given(tmp_path: Path, image: np.ndarray) -> None:
