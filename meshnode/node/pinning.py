@@ -261,12 +261,13 @@ class Pins:
                 await trio.to_thread.run_sync(self._blobs.unpin, blob)
 
     async def _unpin_others(self) -> None:
-        """Unpin on disk what an earlier run had pinned and this one has not."""
+        """Unpin on disk the modules that an earlier run had pinned and this one has not."""
         kept = {self._on_disk(ref) for ref in self._pins}
-        keep = {b for i in self._library.modules if i.module in kept for b in _blobs_of(i)}
-        for stored in await trio.to_thread.run_sync(self._blobs.list):
-            if stored.pinned and stored.blob not in keep:
-                await trio.to_thread.run_sync(self._blobs.unpin, stored.blob)
+        held = self._library.modules
+        keep = {blob for info in held if info.module in kept for blob in _blobs_of(info)}
+        pinned = {s.blob for s in await trio.to_thread.run_sync(self._blobs.list) if s.pinned}
+        for blob in {b for info in held for b in _blobs_of(info)} & pinned - keep:
+            await trio.to_thread.run_sync(self._blobs.unpin, blob)
 
 
 def build_pins(node: "Building") -> Pins:
