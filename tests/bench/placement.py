@@ -15,7 +15,9 @@ from meshnode.bench.rows import Row, interleaved
 from meshnode.caps import Caps
 from meshnode.gossip.member import Member, MemberState
 from meshnode.ids import Address, Contact, PublicKey, tag_of
+from meshnode.labels import NO_TRAITS
 from meshnode.modules.manifest import Manifest
+from meshnode.node.constraints import Bounds
 from meshnode.node.load import LoadReporter
 from meshnode.node.unfit import Unfit
 from meshnode.node.view import CANDIDATES_MAX, View
@@ -50,12 +52,12 @@ class Decider:
         self.view = View(
             own=own,
             name="own",
-            caps=Caps.CPU,
             membership=SimpleNamespace(candidates=lambda *_: members),  # type: ignore[arg-type]
             board=self.board,
             library=SimpleNamespace(holds=lambda _: True),  # type: ignore[arg-type]
             load=load,
             unfit=Unfit(),
+            bounds=Bounds(Caps.CPU, NO_TRAITS, lambda _: ()),
         )
         self.every = every
         for number in range(in_flight):
