@@ -242,17 +242,14 @@ class Requests:
         return best, kept(terms) if ordered else terms, decision
 
     def _late(self, job: _Job, *, everybody: bool = True) -> list[str]:
-        """Return what was tried, and what each other node would have taken, or why it was not.
-
-        Not of `everybody` but of those looked at alone where refusing must be cheap.
-        """
+        """Return what was tried, and what others (everybody, or those in view) would take."""
         request, tried = job.request, {a.node for a in job.attempts}
         decision = self._decide(request, job.manifest, tried)
         others = [(c.name, reason) for c, reason in decision.excluded]
         if everybody:
             others = self._view.reasons(decision, job.manifest, request.constraints, without=tried)
-        left_ms = request.budget_ms
-        able = [(s.candidate.name, in_time(s.score.total_ms, left_ms)) for s in decision.ranked]
+        budget_ms = request.budget_ms
+        able = [(s.candidate.name, in_time(s.score.total_ms, budget_ms)) for s in decision.ranked]
         return [line_of(a) for a in job.attempts] + told(able + others)
 
     def _nobody(self, job: _Job, decision: Decision) -> MeshnodeError:
