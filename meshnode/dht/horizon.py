@@ -9,6 +9,7 @@ strangers with every answer.
 from collections.abc import Iterable
 from enum import Enum
 
+from meshnode.dht.errands import Errand, Search
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.dht.upkeep import Upkeep
@@ -42,12 +43,22 @@ class Horizon:
         self._agreed: dict[NodeId, float] = {}
         """When each contact last answered and named nobody new; cleared by a new name."""
 
-    def told(self, sender: NodeId, contacts: Iterable[Contact], now: float) -> None:
-        """Note whom an answer to a question for contacts named."""
+    def told(
+        self,
+        sender: NodeId,
+        contacts: Iterable[Contact],
+        now: float,
+        errand: Errand | None = None,
+    ) -> None:
+        """Note whom an answer to a question for contacts named.
+
+        Whoever was asked for a search was told whom that had heard of, and did not name them.
+        """
         if len(self._table) > self._size_max:
             self._agreed.clear()
             return
-        for contact in contacts:
+        unnamed = errand.lookup.known_to(sender) if isinstance(errand, Search) else ()
+        for contact in (*contacts, *unnamed):
             if contact.node_id != self._own_id and not self._knows(contact.node_id):
                 self._agreed.clear()
                 return

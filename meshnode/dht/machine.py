@@ -220,7 +220,7 @@ class DhtMachine:
             return self._give_up(call, now)
         sender = self._meet(event, call, now)
         if not isinstance(message, PutReply) and not _greets(call):
-            self._horizon.told(sender.node_id, message.contacts, now)
+            self._horizon.told(sender.node_id, message.contacts, now, call.owner)
         match call.owner:
             case Search() as search:
                 if isinstance(message, PutReply):

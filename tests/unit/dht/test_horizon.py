@@ -133,3 +133,14 @@ def test_a_keeper_not_heard_lately_is_asked_again_with_its_cookie() -> None:
     (again,) = sends(each.handle(refusal, 2.1))
     assert (again.recipient, again.message.record) == (first.recipient, first.message.record)
     assert sends(each.handle(reply(again, kept=False), 2.2)) == []
+
+
+def test_a_stranger_heard_of_before_counts_where_later_answers_leave_him_out() -> None:
+    each = well_acquainted(*CROWD)
+    first, *others = sends(each.handle(FindNodes(99, TARGET), 2.0), FindNode)
+    questions = [*others, *sends(each.handle(reply(first, numbered(77, "10.1.0.77")), 2.0))]
+    while questions:
+        send = questions.pop()
+        if send.recipient in CROWD:
+            questions += sends(each.handle(reply(send), 2.0))
+    assert view(each, 2.0) is View.PART
