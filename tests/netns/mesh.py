@@ -121,7 +121,7 @@ class LabMesh:
             return np.asarray(next(iter(result.values())))
 
     @contextmanager
-    def under_load(self, doors: Iterable[str]) -> Iterator[Load]:
+    def under_load(self, doors: Iterable[str], *, deadline_s: float = DEADLINE_S) -> Iterator[Load]:
         """Ask at each door, one request after the other, while this context lasts."""
         load, over = Load(), threading.Event()
 
@@ -130,7 +130,7 @@ class LabMesh:
                 while not over.wait(PAUSE_S):
                     began = monotonic()
                     try:
-                        client.predict(MODULE, self.images[:1], source=door, deadline=DEADLINE_S)
+                        client.predict(MODULE, self.images[:1], source=door, deadline=deadline_s)
                         load.answered[door] += 1
                     except MeshnodeError as error:
                         load.failed.append(Failed(door, began - load.began, str(error)))

@@ -63,7 +63,7 @@ def test_bursts_of_loss_kill_nobody_for_a_minute() -> None:
         mesh.publish(3)
         lab.everywhere(burst_loss=0.25, burst_packets=4.0, delay_s=0.002)
         missed, over = [], monotonic() + 60.0
-        with mesh.under_load(["n2", "n5"]) as load:
+        with mesh.under_load(["n2", "n5"], deadline_s=PATIENCE_S) as load:
             while monotonic() < over:
                 threading.Event().wait(0.5)
                 missed += [(a, b) for a in sorted(NAMES) for b in sorted(NAMES - mesh.alive(a))]
