@@ -148,10 +148,9 @@ class Server:
         self.waiting[request.id] = request
         self.held += 1
         self._ears.enqueued(self, request)
-        effects = self.lane(request.module).handle(
-            Offer(request.id, request.run_by), self._clock.now
-        )
-        self._perform(request.module, effects)
+        now = self._clock.now
+        offer = Offer(request.id, request.run_by, age_s=now - request.born)
+        self._perform(request.module, self.lane(request.module).handle(offer, now))
 
     def withdraw(self, request: Request) -> bool:
         """Let a request go that waits; return whether it did."""
@@ -205,10 +204,9 @@ class Server:
             return
         self.warm.move_to_end(module)
         now = self._clock.now
-        done_by = now + self.batch_ms(1) / 1000  # what cannot be done by its time is not begun
         for request_id in ids:
             waits = self.waiting.get(request_id)
-            if waits is not None and waits.run_by < done_by:
+            if waits is not None and waits.run_by <= now:
                 self._lose(request_id)
         batch = [self.waiting.pop(i) for i in ids if i in self.waiting]
         if not batch:
