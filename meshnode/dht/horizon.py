@@ -17,6 +17,8 @@ from meshnode.ids import Contact, NodeId
 
 AGREED_LASTS_S = 300.0
 """How long the word of a node counts that it knows nobody whom we do not."""
+CROWD_MAX = 1.7
+"""Where the mesh looks so many times as large as the table: that guess errs by a quarter."""
 AGREED_MIN = 3
 """So many must have said it before anything is built on it."""
 
@@ -39,6 +41,7 @@ class Horizon:
         self._own_id = own_id
         self._table = table
         self._upkeep = upkeep
+        self._k = settings.k
         self._size_max = settings.k * settings.paths
         self._agreed: dict[NodeId, float] = {}
         """When each contact last answered and named nobody new; cleared by a new name."""
@@ -70,13 +73,17 @@ class Horizon:
         size = len(self._table)
         if not 0 < size <= self._size_max or self._turned_away:
             return View.PART
+        crowded = size >= self._k and self._upkeep.crowd() > CROWD_MAX * size
+        if crowded:
+            return View.PART
         since = now - AGREED_LASTS_S
         agree = sum(
             1 for i, at in self._agreed.items() if at >= since and self._table.get(i) is not None
         )
         if agree < min(AGREED_MIN, size):
             return View.PART
-        return View.ALL if 2 * agree >= size else View.LIKELY_ALL
+        sure = size >= self._k and 2 * agree >= size
+        return View.ALL if sure else View.LIKELY_ALL
 
     def keepers(self, key: bytes, now: float) -> list[Contact]:
         """Return whom we know of the nodes that should keep a record, nearest to its key first."""

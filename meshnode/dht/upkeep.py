@@ -138,9 +138,9 @@ class Upkeep:
         if size < s.k:
             return True
         all_max = s.k * s.paths
-        return self._far_looks < FAR_LOOKS and size <= all_max and self._crowd() <= all_max
+        return self._far_looks < FAR_LOOKS and size <= all_max and self.crowd() <= all_max
 
-    def _crowd(self) -> float:
+    def crowd(self) -> float:
         """Return how many nodes the mesh has, judged by how near our k nearest are."""
         own_id, k = self._table.node.id, self._settings.k
         return (
