@@ -16,9 +16,9 @@ setup:
 demo *args:
     meshnode demo {{args}}
 
-# Unit, property, simulation, house and integration tests
+# Unit, property, simulation, house and integration tests; three at a time, as many of them wait
 test *args:
-    python -m pytest {{args}}
+    python -m pytest -n 3 --dist worksteal {{args}}
 
 # Style, types and floors: seconds
 lint:
