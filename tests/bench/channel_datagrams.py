@@ -127,17 +127,18 @@ def _own_socket(keys: SealingKeys | None = None) -> DatagramSocket:
 class Rotating:
     """A mesh in the middle of a rotation: so many keys are accepted."""
 
-    count: int
+    keys: tuple[bytes, ...]
     network: NetworkId
 
     def accepted_keys(self) -> tuple[bytes, ...]:
-        return tuple(bytes([number]) * 32 for number in range(self.count))
+        return self.keys
 
 
 async def _stranger(keys: int) -> Row:
     """What a full-size datagram under another mesh's key costs, from the packet to its refusal."""
     network = NetworkId(b"n" * 16)
-    target = _own_socket(Rotating(keys, network))
+    ring = tuple(bytes([number]) * 32 for number in range(keys))
+    target = _own_socket(Rotating(ring, network))
     other = Sealer(net_bench.CLIENT, mesh_key=b"x" * 32, network=network)
     packet = other.seal(PublicKey(net_bench.SERVER.public_key), bytes(1100))
     samples = []
