@@ -11,6 +11,7 @@ from meshnode.client.client import connect
 from meshnode.config.units import parse_duration
 from meshnode.constraints import SCOPES
 from meshnode.errors import UsageError
+from meshnode.wire.limits import HEDGE_MS_MAX
 from meshnode.wire.tensor import Buffer, TensorHeader
 from meshnode.wire.urgency import PRIORITIES
 
@@ -40,6 +41,11 @@ def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--priority", choices=PRIORITIES, default="", help="its place among what waits (normal)"
     )
+    parser.add_argument(
+        "--hedge",
+        metavar="20ms",
+        help="ask a second node too if there is no answer after this; 0ms, never",
+    )
     parser.add_argument("--deadline", metavar="100ms", help="give up after this (default 30s)")
     parser.add_argument(
         "--require",
@@ -67,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     """Read and check the inputs, ask the local node, print the outputs."""
     deadline = _deadline(args.deadline)
     asked = {"require": args.require, "tier": args.tier, "data": args.data}
+    if args.hedge is not None:
+        asked["hedge_ms"] = round(_hedge(args.hedge) * 1000)
     with connect(args.home) as client:
         known = client.describe(args.module)
         headers, buffers = _read_inputs(args, known)
@@ -213,10 +221,21 @@ def _shape(text: str) -> tuple[int, ...]:
 def _deadline(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--deadline: {error}") from error
+    seconds = _duration("--deadline", text)
     if not 0.001 <= seconds <= 3600:
         raise UsageError("--deadline must be from 1ms to 1h")
     return seconds
+
+
+def _hedge(text: str) -> float:
+    seconds = _duration("--hedge", text)
+    if not 0 <= seconds <= HEDGE_MS_MAX / 1000:
+        raise UsageError("--hedge must be from 0ms to 60s")
+    return seconds
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error

@@ -16,7 +16,7 @@ from meshnode.config.kinds import Kind
 from meshnode.constraints import SCOPES
 from meshnode.ids import Address, Contact
 from meshnode.labels import Labels
-from meshnode.wire.limits import BODY_BYTES_MAX, KIB, MIB
+from meshnode.wire.limits import BODY_BYTES_MAX, HEDGE_MS_MAX, KIB, MIB
 
 T = TypeVar("T")
 GIB = 1024 * MIB
@@ -198,6 +198,13 @@ class PlacementSettings:
 
     sticky: bool = setting(
         "sticky", kinds.FLAG, True, "Keep a source on its node unless another is clearly better."
+    )
+    hedge_ms: int = setting(
+        "hedge",
+        kinds.milliseconds(0, HEDGE_MS_MAX),
+        0,
+        "Give a request to a second node too when it is not answered after this long; 0, never. "
+        "At most a tenth of them are: it is load. A request may say its own.",
     )
 
 

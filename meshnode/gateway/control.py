@@ -31,8 +31,9 @@ from meshnode.wire.control import (
     header_bytes,
     parse_header,
 )
-from meshnode.wire.limits import KIB, TENSORS_MAX, TEXT_CHARS_MAX
+from meshnode.wire.limits import HEDGE_MS_MAX, KIB, TENSORS_MAX, TEXT_CHARS_MAX
 from meshnode.wire.tensor import Body, TensorHeader
+from meshnode.wire.urgency import Haste
 
 _log = logging.getLogger(__name__)
 CONNECTIONS_MAX = 128
@@ -227,7 +228,7 @@ class ControlDoor:
     async def _predict(self, args: Fields, body: memoryview) -> tuple[Fields, Body]:
         headers = _headers(args)
         arrays.split_body(headers, body)
-        deadline = args.get("deadline_ms")
+        deadline, hedge = args.get("deadline_ms"), args.get("hedge_ms")
         outcome = await self._node.predict(
             _text(args, "module"),
             headers,
@@ -235,7 +236,10 @@ class ControlDoor:
             source=_text(args, "source"),
             deadline_ms=None if deadline is None else _count(args, "deadline_ms", 1, 3_600_000),
             explain=args.get("explain") is True,
-            priority=_text(args, "priority"),
+            haste=Haste(
+                priority=_text(args, "priority"),
+                hedge_ms=None if hedge is None else _count(args, "hedge_ms", 0, HEDGE_MS_MAX),
+            ),
             constraints=_constraints(args),
         )
         tensors = [header_facts(h) for h in outcome.prediction.tensors]

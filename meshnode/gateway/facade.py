@@ -11,6 +11,7 @@ from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.ids import ContentHash, PublicKey
 from meshnode.modules.manifest import Manifest
 from meshnode.wire.messages import Body, Prediction, TensorHeader
+from meshnode.wire.urgency import NO_HASTE, Haste
 
 Facts = dict[str, Any]
 """A JSON object."""
@@ -100,7 +101,7 @@ class NodeFacade(Protocol):
         source: str = "",
         deadline_ms: int | None = None,
         explain: bool = False,
-        priority: str = "",
+        haste: Haste = NO_HASTE,
         constraints: Constraints = UNCONSTRAINED,
     ) -> Outcome:
         """Run a module on tensors at the best node, or raise MeshnodeError."""

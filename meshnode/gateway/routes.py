@@ -14,7 +14,8 @@ from meshnode.gateway.facts import answer_facts, timing_facts
 from meshnode.gateway.http import Refused, RequestHead, Response, error_response, json_response
 from meshnode.gateway.tensors import read_tensors, write_json, write_npy
 from meshnode.wire.arrays import body_bytes
-from meshnode.wire.limits import BODY_BYTES_MAX, KIB, TEXT_CHARS_MAX
+from meshnode.wire.limits import BODY_BYTES_MAX, HEDGE_MS_MAX, KIB, TEXT_CHARS_MAX
+from meshnode.wire.urgency import Haste
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Routes:
         module = _field(head, "module")
         if not module:
             raise UsageError("which module?", try_="POST /predict?module=NAME")
-        deadline_ms = _deadline(head)
+        deadline_ms = _whole(head, "deadline_ms", 1, DEADLINE_MS_MAX)
         info = await self._node.describe(module)
         specs, tensor = info.manifest.inputs, _field(head, "input")
         headers, buffers = await _convert(
@@ -97,7 +98,10 @@ class Routes:
             source=_field(head, "source"),
             deadline_ms=deadline_ms,
             explain=_field(head, "explain") in ("1", "true"),
-            priority=_field(head, "priority"),
+            haste=Haste(
+                priority=_field(head, "priority"),
+                hedge_ms=_whole(head, "hedge_ms", 0, HEDGE_MS_MAX),
+            ),
             constraints=_constraints(head),
         )
         return await _answer(outcome, head.headers.get("accept", ""))
@@ -158,10 +162,11 @@ def _listed(text: str) -> list[str]:
     return [part for part in text.split(",") if part.strip()]
 
 
-def _deadline(head: RequestHead) -> int | None:
-    text = _field(head, "deadline_ms")
+def _whole(head: RequestHead, name: str, low: int, high: int) -> int | None:
+    text = _field(head, name)
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= DEADLINE_MS_MAX:
-        raise UsageError(f"deadline_ms must be a whole number from 1 to {DEADLINE_MS_MAX}")
+    whole = len(text) <= 9 and text.isascii() and text.isdigit()
+    if not whole or not low <= int(text) <= high:
+        raise UsageError(f"{name} must be a whole number from {low} to {high}")
     return int(text)

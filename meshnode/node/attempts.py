@@ -1,14 +1,20 @@
 """Attempts: what became of a request at each node that it was given to, and how that is told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
-from meshnode.errors import NoCandidate
+from meshnode.constraints import Scope
+from meshnode.errors import MeshnodeError, NoCandidate, PromiseBroken
 from meshnode.ids import NodeId
+from meshnode.modules.manifest import Manifest
 from meshnode.node.overdue import Sending
+from meshnode.node.visits import Visit, kinder
+from meshnode.placement.choose import Decision
 from meshnode.placement.constraints import told
+from meshnode.placement.course import Course
+from meshnode.wire.messages import Predict, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,45 @@ class Attempt:
     took_ms: float
     outcome: str
     """"ok", or the code and message of the failure."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A request on its way, and what became of it so far."""
+
+    request: Predict
+    manifest: Manifest
+    explain: bool
+    visit: Visit
+    course: Course = field(default_factory=Course)
+    attempts: list[Attempt] = field(default_factory=list)
+    last: MeshnodeError | None = None
+    patient: bool = False
+    """See `Sending`."""
+    at: NodeId | None = None
+    """Who was given it last."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether its inputs may not pass a relay: they are not for every member."""
+        both = self.request.constraints.joined(self.manifest.constraints)
+        return both.data is not Scope.MESH
+
+    def failed(self, node: NodeId, error: MeshnodeError) -> None:
+        """A node did not answer it; another may."""
+        self.last = kinder(self.last, error)
+        self.patient = self.patient or isinstance(error, PromiseBroken)
+        self.course.failed(node, error)
+
+
+@dataclass(slots=True)
+class Placed:
+    """An answer and the way to it."""
+
+    prediction: Prediction
+    attempts: list[Attempt] = field(default_factory=list)
+    decision: Decision | None = None
+    """Made only where it was asked for, or where a failure or a refusal needed it."""
 
 
 def no_candidate(

@@ -36,7 +36,7 @@ from meshnode.node.trust import Trust
 from meshnode.node.trust_log import TrustLog
 from meshnode.placement.board import Scoreboard
 from meshnode.wire.messages import Body, Predict, Prediction, TensorHeader
-from meshnode.wire.urgency import PRIORITIES, USUAL, Urgency
+from meshnode.wire.urgency import NO_HASTE, PRIORITIES, USUAL, Haste, Urgency
 
 DEADLINE_MS_DEFAULT = 30_000
 ROLES = {"member": Role.WORKER | Role.ADMIT | Role.PUBLISH, "worker": Role.WORKER}
@@ -100,6 +100,7 @@ class Node:
         self.contact = parts.contact
         self.caps = parts.caps
         self.version = __version__
+        self._hedge_ms = parts.config.placement.hedge_ms
         self._data_policy = Constraints(data=scope_of(parts.config.policy.data))
         self._doctor = Doctor(
             reach=parts.reach,
@@ -127,7 +128,7 @@ class Node:
         source: str = "",
         deadline_ms: int | None = None,
         explain: bool = False,
-        priority: str = "",
+        haste: Haste = NO_HASTE,
         constraints: Constraints = UNCONSTRAINED,
     ) -> Outcome:
         """Answer a request at the best node. See `Requests.place` for what it raises."""
@@ -137,7 +138,7 @@ class Node:
             raise UsageError("a deadline has at least 1 ms")
         if len(source) > SOURCE_CHARS_MAX:
             raise UsageError(f"a source has at most {SOURCE_CHARS_MAX} characters")
-        urgency = USUAL if not priority else Urgency(priority=_priority(priority))
+        urgency = USUAL if not haste.priority else Urgency(priority=_priority(haste.priority))
         try:
             with trio.fail_after(budget_ms / 1000):
                 info = await self.describe(ref)
@@ -158,7 +159,12 @@ class Node:
             tensors=headers,
             body=body,
         )
-        placed = await self.parts.requests.place(request, info.manifest, explain=explain)
+        placed = await self.parts.requests.place(
+            request,
+            info.manifest,
+            explain=explain,
+            hedge_ms=self._hedge_ms if haste.hedge_ms is None else haste.hedge_ms,
+        )
         return Outcome(
             prediction=placed.prediction,
             name=info.manifest.name,

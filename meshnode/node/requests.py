@@ -6,12 +6,12 @@ so the way back is the way in.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import trio
 
-from meshnode.constraints import UNCONSTRAINED, Constraints, Scope
+from meshnode.constraints import UNCONSTRAINED, Constraints
 from meshnode.errors import (
     CannotRunHere,
     DeadlineExceeded,
@@ -19,26 +19,25 @@ from meshnode.errors import (
     NodeStopping,
     Overloaded,
     PeerUnreachable,
-    PromiseBroken,
     RemoteProtocolError,
 )
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.asking import Asking
-from meshnode.node.attempts import Attempt, attempt_at, line_of, no_candidate
+from meshnode.node.attempts import Job, Placed, attempt_at, line_of, no_candidate
+from meshnode.node.hedging import Hedging
 from meshnode.node.intents import Intents
 from meshnode.node.local import Local
 from meshnode.node.membership import Membership
 from meshnode.node.ordering import Ordering, is_ordered, kept
 from meshnode.node.overdue import Overdue, Sending
 from meshnode.node.view import View
-from meshnode.node.visits import Visit, Visits, kinder
+from meshnode.node.visits import Visits
 from meshnode.placement.accuracy import Accuracy
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.choose import Decision, Scored
 from meshnode.placement.constraints import in_time, told
-from meshnode.placement.course import Course
 from meshnode.placement.field import Pick
 from meshnode.wire.messages import (
     Granted,
@@ -54,43 +53,6 @@ from meshnode.wire.terms import Terms
 _log = logging.getLogger(__name__)
 LATE_S = 1.0
 """A connection's own limit lies so far behind the deadline, which is kept by `place`."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """A request on its way, and what became of it so far."""
-
-    request: Predict
-    manifest: Manifest
-    explain: bool
-    visit: Visit
-    course: Course = field(default_factory=Course)
-    attempts: list[Attempt] = field(default_factory=list)
-    last: MeshnodeError | None = None
-    patient: bool = False
-    """See `Sending`."""
-
-    @property
-    def direct(self) -> bool:
-        """Whether its inputs may not pass a relay: they are not for every member."""
-        both = self.request.constraints.joined(self.manifest.constraints)
-        return both.data is not Scope.MESH
-
-    def failed(self, node: NodeId, error: MeshnodeError) -> None:
-        """A node did not answer it; another may."""
-        self.last = kinder(self.last, error)
-        self.patient = self.patient or isinstance(error, PromiseBroken)
-        self.course.failed(node, error)
-
-
-@dataclass(slots=True)
-class Placed:
-    """An answer and the way to it."""
-
-    prediction: Prediction
-    attempts: list[Attempt] = field(default_factory=list)
-    decision: Decision | None = None
-    """Made only where it was asked for, or where a failure or a refusal needed it."""
 
 
 class Requests:
@@ -116,6 +78,7 @@ class Requests:
         self._on_load = on_load
         asking = Asking(pool=pool, membership=membership, on_load=on_load, settings=board.settings)
         self._visits = Visits()
+        self._hedging = Hedging(self._place)
         self._intents = Intents(pool, view.measured.rate_of, on_load)
         self._overdue = Overdue(asking=asking, board=board, suspect=membership.suspect)
 
@@ -142,17 +105,20 @@ class Requests:
             self._overdue.told(ping.silent)
         return LoadPong(load=self._view.own_record())
 
-    async def place(self, request: Predict, manifest: Manifest, *, explain: bool = False) -> Placed:
+    async def place(
+        self, request: Predict, manifest: Manifest, *, explain: bool = False, hedge_ms: int = 0
+    ) -> Placed:
         """Answer a request at the best node within its budget, or raise MeshnodeError.
 
         The best node first; if it is lost or refuses, the next best of a fresh look. A failure of
-        the module itself is final: it would fail the same way everywhere.
+        the module itself is final: it would fail the same way everywhere. After `hedge_ms`
+        without an answer a second node is given it too; 0: never.
         """
-        job = _Job(request, manifest, explain, self._visits.visit(request.source))
+        job = Job(request, manifest, explain, self._visits.visit(request.source))
         in_time: bool | None = None
         try:
             with trio.fail_after(request.budget_ms / 1000):
-                placed = await self._place(job)
+                placed = await self._hedging.place(job, hedge_ms)
                 in_time = True
                 return placed
         except trio.TooSlowError as error:
@@ -179,7 +145,7 @@ class Requests:
         decision = self._view.decide(module, manifest, payload=payload, source=source, asked=asked)
         return self._ordering.foresee(decision, manifest, module, source)
 
-    async def _place(self, job: _Job) -> Placed:
+    async def _place(self, job: Job) -> Placed:
         await trio.lowlevel.checkpoint_if_cancelled()  # whose deadline would be minus infinity
         deadline = trio.current_effective_deadline()
         while True:
@@ -200,7 +166,7 @@ class Requests:
                 others=partial(self._others, job, best.node_id),
                 patient=job.patient,
             )
-            started = trio.current_time()
+            job.at, started = best.node_id, trio.current_time()
             try:
                 offered = replace(job.request, terms=terms)
                 prediction = await self._run_at(best, offered, deadline, sending, direct=job.direct)
@@ -219,7 +185,7 @@ class Requests:
             self._ordering.learn(job.manifest, job.request.module, best.node_id, attempt.took_ms)
             return Placed(prediction, job.attempts, decision)
 
-    def _next(self, job: _Job) -> tuple[Scored, Terms, Decision | None]:
+    def _next(self, job: Job) -> tuple[Scored, Terms, Decision | None]:
         """Return where a request goes now, on which terms, and the decision if one was needed.
 
         Raises what nobody could do about it.
@@ -241,7 +207,7 @@ class Requests:
         terms = course.terms(self._view.measured.price_ms(request, best, second_ms))
         return best, kept(terms) if ordered else terms, decision
 
-    def _late(self, job: _Job, *, everybody: bool = True) -> list[str]:
+    def _late(self, job: Job, *, everybody: bool = True) -> list[str]:
         """Return what was tried, and what others (everybody, or those in view) would take."""
         request, tried = job.request, {a.node for a in job.attempts}
         decision = self._decide(request, job.manifest, tried)
@@ -252,7 +218,7 @@ class Requests:
         able = [(s.candidate.name, in_time(s.score.total_ms, budget_ms)) for s in decision.ranked]
         return [line_of(a) for a in job.attempts] + told(able + others)
 
-    def _nobody(self, job: _Job, decision: Decision) -> MeshnodeError:
+    def _nobody(self, job: Job, decision: Decision) -> MeshnodeError:
         """Return why nobody answered: every node's reason, unless one refusal says it all."""
         last, attempts = job.last, job.attempts
         tried = {a.node for a in attempts}
@@ -373,7 +339,7 @@ class Requests:
         asking_ms = score.network_ms if self._intents.pays(scored, request) else 0.0
         return score.promised_ms + max(-score.queue_ms, bias_ms) + score.cold_ms + asking_ms
 
-    def _others(self, job: _Job, node: NodeId) -> bool:
+    def _others(self, job: Job, node: NodeId) -> bool:
         """Return whether anybody else could run a request now."""
         without = {*job.course.avoided, node}
         return bool(self._decide(job.request, job.manifest, without, suspects=False).ranked)

@@ -42,7 +42,8 @@ class Course:
     @property
     def untouched(self) -> bool:
         """Whether nothing has bent it yet."""
-        return not (self.failures or self.refusals or self.cold_refusals or self.moved)
+        sent_on = self.refusals or self.cold_refusals or self.moved
+        return not (self.failures or self._failed or sent_on)
 
     @property
     def undecided(self) -> bool:
@@ -54,6 +55,10 @@ class Course:
         """Whether enough nodes were asked."""
         sent_on = self.refusals + self.cold_refusals + self.moved
         return self.failures >= ATTEMPTS_MAX or sent_on >= REFUSALS_MAX
+
+    def avoid(self, node: NodeId) -> None:
+        """Leave a node out: a copy of the request is there."""
+        self._failed.add(node)
 
     def insist(self) -> bool:
         """Nobody is left to ask: return whether those with a closed gate are, and must open it."""

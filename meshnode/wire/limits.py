@@ -82,3 +82,6 @@ DIGEST_BYTES = 16
 REVOKED_BYTES_MAX = MIB
 RECONCILED_BYTES_MAX = MIB
 """Three keys and 1,024 revocations with their admins' certificates are 0.4 MB."""
+
+HEDGE_MS_MAX = 60_000
+"""A request may say that it is to go to a second node after this at most."""

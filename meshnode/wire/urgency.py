@@ -10,6 +10,17 @@ PRIORITIES = ("interactive", "normal", "batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Haste:
+    """How much of a hurry a client is in, as it said itself."""
+
+    priority: str = ""
+    """One of `PRIORITIES`; empty: normal."""
+    hedge_ms: int | None = None
+    """After how long without an answer a second node is asked too; 0: never; None: as the node
+    does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Urgency:
     """What goes with a request wherever it is sent."""
 
@@ -20,3 +31,4 @@ class Urgency:
 
 
 USUAL = Urgency()
+NO_HASTE = Haste()

@@ -194,7 +194,8 @@ async def test_over_a_slow_path_a_refusal_costs_no_payload(tmp_path: Path) -> No
         await with_module(tmp_path, mesh)
         a, b = mesh.nodes
         there = b.contact.node_id
-        a.parts.requests._view.measured.paths.learn(there, 10**6, 10**6)  # its 256 bytes take 256 ms
+        paths = a.parts.requests._view.measured.paths
+        paths.learn(there, 10**6, 10**6)  # its 256 bytes take 256 ms
         asked: list[Intent] = []
         came: list[Predict] = []
         requests = b.parts.requests
@@ -210,7 +211,7 @@ async def test_over_a_slow_path_a_refusal_costs_no_payload(tmp_path: Path) -> No
         came.clear()
         info = await a.describe("digits")
         lane, _ = await b.parts.lanes.get(info.module)
-        a.parts.requests._view.measured.paths.learn(there, 10**6, 10**6)
+        paths.learn(there, 10**6, 10**6)
         async with trio.open_nursery() as nursery:
             run_by = trio.current_time() + 60
             for _ in range(12):  # 1.2 s of work that nobody has told a of

@@ -13,6 +13,7 @@ from meshnode.modules.manifest import Manifest, TensorSpec
 from meshnode.modules.schema import check_inputs
 from meshnode.wire import arrays
 from meshnode.wire.messages import Body, Prediction, TensorHeader, Timing
+from meshnode.wire.urgency import NO_HASTE, Haste
 
 MANIFEST = Manifest(
     name="double",
@@ -72,13 +73,13 @@ class FakeNode:
         source: str = "",
         deadline_ms: int | None = None,
         explain: bool = False,
-        priority: str = "",
+        haste: Haste = NO_HASTE,
         constraints: Constraints = UNCONSTRAINED,
     ) -> Answered:
         info = await self.describe(ref)
         check_inputs(info.manifest, headers)
         asked: dict[str, Any] = {"source": source, "deadline_ms": deadline_ms, "explain": explain}
-        asked |= {"priority": priority} if priority else {}
+        asked |= {"haste": haste} if haste != NO_HASTE else {}
         self.asked.append(asked | ({"constraints": constraints} if constraints else {}))
         await trio.sleep(self.delay_s)
         if self.failure is not None:
