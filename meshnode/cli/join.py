@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from meshnode.wire.messages import Admission
 
 TIMEOUT_S = 12.0
+JOIN_TIMEOUT_S = 40.0
+"""Where nobody answers, that is said after two rounds of 5 s; a sponsor that does answer over a link
+that loses a quarter of all packets is given longer to finish."""
 LOOK_S = 30.0
 """So long a member that accepts devices is waited for."""
 
@@ -178,7 +181,7 @@ def _redeem(invite: "Invite", identity: "Identity", name: str) -> "Admission":
     from meshnode.net.join import join
 
     async def redeem() -> "Admission":
-        return await join(invite, identity, name=name, timeout_s=TIMEOUT_S)
+        return await join(invite, identity, name=name, timeout_s=JOIN_TIMEOUT_S)
 
     return trio.run(redeem)
 

@@ -6,12 +6,13 @@ chosen only by name.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from meshnode.errors import MeshnodeError, ModuleNotFound
+from meshnode.errors import DeadlineExceeded, MeshnodeError, ModuleNotFound, PeerUnreachable
+from meshnode.gossip.member import Member
 from meshnode.ids import ContentHash, PublicKey, short
 from meshnode.modules.names import Reference, nearest, newest, parse_reference
 from meshnode.net.pool import ConnectionPool
@@ -27,6 +28,8 @@ FRESH_S = 5.0
 """How long an answer to "which hash is this name" is used again; a new version shows within it."""
 NEIGHBOURS_MAX = 32
 ASK_TIMEOUT_S = 1.5
+ASK_AGAIN_S = 6.0
+"""A first connection between two NATs takes some seconds, until a relay is the only way left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,18 @@ class Catalog:
 
     async def everything(self) -> list[Named]:
         """Return every module that lies here or at a neighbour, by name and version."""
+        listed, _ = await self._ask(self._neighbours(), ASK_TIMEOUT_S)
+        return self._named([*self._own(), *listed])
+
+    def _neighbours(self) -> list[Member]:
+        return sorted(self._membership.alive(), key=lambda m: m.rtt_ms or 1e9)[:NEIGHBOURS_MAX]
+
+    def _own(self) -> list[tuple[str, CatalogEntry]]:
+        return [(self._own_name, entry) for entry in self._library.catalog().entries]
+
+    def _named(self, listed: Iterable[tuple[str, CatalogEntry]]) -> list[Named]:
+        """Return who holds what, of entries with their holders."""
         found: dict[ContentHash, Named] = {}
-        own = self._library.catalog().entries
-        listed = [(self._own_name, entry) for entry in own]
-        listed += await self._ask_neighbours()
         for holder, entry in listed:
             before = found.get(entry.module)
             found[entry.module] = Named(
@@ -108,13 +119,18 @@ class Catalog:
         best = newest([n for n in (*here, *signed) if not n.yanked], reference)
         if best is not None:
             return best.module
-        everywhere = await self.everything()
-        best = newest(
-            [n for n in everywhere if reference.matches(n.name, n.version, n.module)], reference
-        )
-        if best is not None:
-            return best.module
-        raise self._not_found(text, reference, everywhere)
+        asked, listed = self._neighbours(), self._own()
+        known: list[Named] = []
+        for timeout_s in (ASK_TIMEOUT_S, ASK_AGAIN_S):
+            heard, asked = await self._ask(asked, timeout_s)
+            listed += heard
+            known = self._named(listed)
+            best = newest(
+                [n for n in known if reference.matches(n.name, n.version, n.module)], reference
+            )
+            if best is not None:
+                return best.module
+        raise self._not_found(text, reference, known)
 
     def named_here(self) -> Iterable[Named]:
         """Yield what lies here whole."""
@@ -145,27 +161,30 @@ class Catalog:
                 nursery.start_soon(ask, publisher.key)
         return found
 
-    async def _ask_neighbours(self) -> list[tuple[str, CatalogEntry]]:
+    async def _ask(
+        self, members: Sequence[Member], timeout_s: float
+    ) -> tuple[list[tuple[str, CatalogEntry]], list[Member]]:
+        """Return what members list, each entry with its holder, and who was silent."""
         answers: list[tuple[str, CatalogEntry]] = []
+        silent: list[Member] = []
 
-        async def ask(index: int) -> None:
-            member = neighbours[index]
+        async def ask(member: Member) -> None:
             try:
-                reply = await self._pool.call(
-                    member.contact, ListModules(), timeout_s=ASK_TIMEOUT_S
-                )
+                reply = await self._pool.call(member.contact, ListModules(), timeout_s=timeout_s)
+            except (DeadlineExceeded, PeerUnreachable) as error:
+                _log.debug("%s did not list its modules: %s", member.name, error)
+                silent.append(member)
+                return
             except MeshnodeError as error:
                 _log.debug("%s did not list its modules: %s", member.name, error)
                 return
             if isinstance(reply, CatalogReply):
                 answers.extend((member.name, entry) for entry in reply.entries)
 
-        neighbours = sorted(self._membership.alive(), key=lambda m: m.rtt_ms or 1e9)
-        neighbours = neighbours[:NEIGHBOURS_MAX]
         async with trio.open_nursery() as nursery:
-            for index in range(len(neighbours)):
-                nursery.start_soon(ask, index)
-        return answers
+            for member in members:
+                nursery.start_soon(ask, member)
+        return answers, silent
 
     def _not_found(self, text: str, reference: Reference, known: list[Named]) -> ModuleNotFound:
         same_name = [n for n in known if n.name == reference.name]
