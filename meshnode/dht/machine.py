@@ -4,8 +4,9 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
 
 1. A contact enters the table only by answering a question of ours from the address we asked, or
    from one that is proved otherwise. A stranger who asks us something from a proved address is
-   asked back if he is near us or few are known at his distance, and enters by answering.
-2. Everybody is answered from table and store. Nothing from an unproved sender changes either.
+   asked back if he is near us or few are known at his distance, and enters by answering; all who
+   ask are where the mesh is small.
+2. Everybody is answered from table and store; nothing from an unproved sender changes either.
 3. A lookup keeps alpha questions in slots (rolling), follows only contacts nearer than the k best,
    asks at most 64, and ends when the k nearest that did not fail have answered. Silence frees a
    slot after the first retry; only 1.5 s of it is a failure, two failures remove a contact.
@@ -49,6 +50,7 @@ from meshnode.dht.probes import Probes
 from meshnode.dht.proofs import Equivocation as Equivocation
 from meshnode.dht.proofs import Proofs
 from meshnode.dht.publications import Publications
+from meshnode.dht.replies import fits, greets, may_be_cut
 from meshnode.dht.searches import Searches
 from meshnode.dht.seq_memory import SeqMemory
 from meshnode.dht.settings import DhtSettings
@@ -112,8 +114,8 @@ class DhtMachine:
             self._table, self._store, network, settings, rng, proofs=self.proofs
         )
         self._calls: Calls[Errand] = Calls(settings, rng)
-        self._probes = Probes(self._table, self._calls, settings)
         self._upkeep = Upkeep(self._table, settings, rng)
+        self._probes = Probes(self._table, self._calls, self._upkeep, settings)
         self._horizon = Horizon(self._own_id, self._table, self._upkeep, settings)
         self._searches = Searches(
             self._own_id, self._table, self._calls, self.counters, settings, passive=passive
@@ -205,7 +207,10 @@ class DhtMachine:
         if not event.proved or event.sender.public_key in self._seeds:
             return []
         self._table.seen(event.sender, now)
-        return self._probes.verify_asker(event.sender, now)
+        if self._probes.declines(event.sender):
+            self._horizon.declined(now)
+            return []
+        return self._probes.verify(event.sender, now)
 
     def _take_answer(
         self, event: Received, message: FoundNodes | FoundRecords | PutReply, now: float
@@ -215,12 +220,13 @@ class DhtMachine:
             self.counters.strays += 1
             return []
         self._probes.ended(call)
-        if not _fits(call, message):
+        if not fits(call, message):
             self.counters.strays += 1
             return self._give_up(call, now)
         sender = self._meet(event, call, now)
-        if not isinstance(message, PutReply) and not _greets(call):
-            self._horizon.told(sender.node_id, message.contacts, now, call.owner)
+        if not isinstance(message, PutReply) and not greets(call):
+            cut = may_be_cut(call, message)
+            self._horizon.told(sender.node_id, message.contacts, now, call.owner, cut=cut)
         match call.owner:
             case Search() as search:
                 if isinstance(message, PutReply):
@@ -242,7 +248,10 @@ class DhtMachine:
         if not event.proved and event.sender.address != call.contact.address:
             return call.contact
         if event.sender.public_key not in self._seeds:
+            alone = not len(self._table)
             self._table.add(event.sender, now)
+            if alone:  # whoever was first has nobody to join, and others come
+                self._upkeep.settle(now)
         self._upkeep.found(event.sender)
         return event.sender
 
@@ -312,11 +321,19 @@ class DhtMachine:
             return list(self._publications.store(search, now))
         if search.ticket is None:
             self._tidy = True
-            return self._joined(now) if search.joins and search.lookup.closest() else []
+            met = self._meet_strangers(now)
+            return [*met, *self._joined(now)] if search.joins and search.lookup.closest() else met
         again = self._inquiries.second_look(search, now)
         if again is not None:
             return list(self._searches.start(again, now))
         return [self._inquiries.conclude(search.ticket, search)]
+
+    def _meet_strangers(self, now: float) -> list[DhtEffect]:
+        """In a small mesh, verify whom others named and no lookup of our own came to."""
+        if not self._upkeep.small:
+            return []
+        strangers = self._horizon.to_meet(now)
+        return [send for contact in strangers for send in self._probes.verify(contact, now)]
 
     def _joined(self, now: float) -> list[DhtEffect]:
         """Rule 6: a lookup of ourselves has ended; look at the rest of the keyspace."""
@@ -381,20 +398,3 @@ class DhtMachine:
             case Care.SWEEP:
                 self._store.sweep(now)
                 return []
-
-
-def _fits(call: Call[Errand], message: FoundNodes | FoundRecords | PutReply) -> bool:
-    """Return whether an answer has the type that its question asks for."""
-    match call.question:
-        case FindNode():
-            if isinstance(message, FoundRecords):  # to what was asked before the greeting
-                return isinstance(call.owner, Search) and call.owner.findings is not None
-            return isinstance(message, FoundNodes)
-        case GetRecords():
-            return isinstance(message, FoundRecords)
-        case PutRecord():
-            return isinstance(message, PutReply)
-
-
-def _greets(call: Call[Errand]) -> bool:
-    return isinstance(call.question, FindNode) and not call.question.count

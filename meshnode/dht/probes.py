@@ -13,6 +13,7 @@ from meshnode.dht.errands import Errand, Probe, Purpose
 from meshnode.dht.settings import DhtSettings
 from meshnode.dht.table import Table
 from meshnode.dht.tags import TAGS_MAX
+from meshnode.dht.upkeep import Upkeep
 from meshnode.ids import Contact, NodeId, distance
 from meshnode.wire.messages import FindNode, Send
 
@@ -23,9 +24,12 @@ REMEMBERED_MAX = 1024
 class Probes:
     """Asks contacts for a sign of life."""
 
-    def __init__(self, table: Table, calls: Calls[Errand], settings: DhtSettings) -> None:
+    def __init__(
+        self, table: Table, calls: Calls[Errand], upkeep: Upkeep, settings: DhtSettings
+    ) -> None:
         self._table = table
         self._calls = calls
+        self._upkeep = upkeep
         self._settings = settings
         self._asked_at: OrderedDict[NodeId, float] = OrderedDict()
         self._under_way = 0
@@ -45,13 +49,18 @@ class Probes:
                 self._asked_at.popitem(last=False)
         return sends
 
-    def verify_asker(self, contact: Contact, now: float) -> list[Send]:
-        """Ask one back who asked us, if he is near us or few are known at his distance."""
-        return self.verify(contact, now) if self._needs(contact) else []
+    def declines(self, asker: Contact) -> bool:
+        """Return whether a stranger who asked us is not to be asked back.
+
+        He is if he is near us, few are known at his distance, or all should know each other.
+        """
+        return self._table.get(asker.node_id) is None and not self._needs(asker)
 
     def _needs(self, contact: Contact) -> bool:
         own_id, k = self._table.node.id, self._settings.k
         if len(self._table) < 2 * k or 2 * self._table.count_at(contact.node_id) < k:
+            return True
+        if self._upkeep.small:
             return True
         farthest = self._table.closest(own_id, k)[-1]
         return distance(contact.node_id, own_id) < distance(farthest.node_id, own_id)

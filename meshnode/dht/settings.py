@@ -127,7 +127,7 @@ class DhtSettings:
     verify_again_s: float = 30.0
     """A contact that was asked is not asked again within this time."""
 
-    settle_first_s: float = 1.0
+    settle_first_s: float = 0.5
     settle_last_s: float = 600.0
     """While fewer than k contacts are known we look ourselves up again, after the first interval
     and then at doubled ones up to the last: nodes that joined together know only their sponsor."""

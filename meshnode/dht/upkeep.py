@@ -134,11 +134,14 @@ class Upkeep:
     @property
     def _unsettled(self) -> bool:
         """Whether few are known, or the mesh is so small that everybody should know everybody."""
+        return len(self._table) < self._settings.k or (self._far_looks < FAR_LOOKS and self.small)
+
+    @property
+    def small(self) -> bool:
+        """Whether the mesh seems so small that everybody should know everybody."""
         s, size = self._settings, len(self._table)
-        if size < s.k:
-            return True
         all_max = s.k * s.paths
-        return self._far_looks < FAR_LOOKS and size <= all_max and self.crowd() <= all_max
+        return size < s.k or (size <= all_max and self.crowd() <= all_max)
 
     def crowd(self) -> float:
         """Return how many nodes the mesh has, judged by how near our k nearest are."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meshnode.dht.horizon import AGREED_LASTS_S, View
-from meshnode.dht.machine import DhtEffect, DhtMachine, FindNodes, Publish, PublishFinished
+from meshnode.dht.machine import DhtEffect, DhtMachine, FindNodes, Observe, Publish, PublishFinished
 from meshnode.dht.records import Record, key_of, sign
 from meshnode.ids import Contact
 from meshnode.wire.messages import FindNode, PutRecord, PutReply, Received, Send
@@ -93,7 +93,7 @@ def test_a_name_is_reported_when_everybody_has_answered() -> None:
 
 def likely_acquainted(*contacts: Contact) -> DhtMachine:
     each = knowing(*contacts)
-    for contact in contacts[:4]:
+    for contact in contacts[:6]:
         each._horizon.told(contact.node_id, (), 1.0)
     assert view(each, 2.0) is View.LIKELY_ALL
     return each
@@ -144,3 +144,45 @@ def test_a_stranger_heard_of_before_counts_where_later_answers_leave_him_out() -
         if send.recipient in CROWD:
             questions += sends(each.handle(reply(send), 2.0))
     assert view(each, 2.0) is View.PART
+
+
+def test_who_named_a_stranger_has_agreed_once_the_stranger_is_known() -> None:
+    each = well_acquainted(*CROWD)
+    newcomer = numbered(77, "10.1.0.77")
+    (asked, *_) = sends(each.handle(FindNodes(99, TARGET), 2.0), FindNode)
+    each.handle(reply(asked, newcomer), 2.0)
+    assert view(each, 2.0) is View.PART
+    for asked in sends(each.handle(Observe(newcomer), 2.1)):
+        each.handle(reply(asked), 2.1)
+    assert view(each, 2.1) is View.ALL
+
+
+def test_an_answer_that_may_be_cut_says_nothing_of_the_rest() -> None:
+    each = knowing(*CROWD)
+    for contact in CROWD:
+        each._horizon.told(contact.node_id, CROWD[:8], 1.0, cut=True)
+    assert view(each, 1.0) is View.PART
+
+
+def test_words_given_before_the_mesh_grew_do_not_count() -> None:
+    each = well_acquainted(*CROWD)
+    for n in range(100, 106):
+        newcomer = numbered(n, f"10.1.0.{n}")
+        for asked in sends(each.handle(Observe(newcomer), 2.0)):
+            each.handle(reply(asked), 2.0)
+    assert view(each, 2.0) is View.PART
+
+
+def test_whoever_declines_to_know_an_asker_does_not_know_all() -> None:
+    each = well_acquainted(*CROWD)
+    each._horizon.declined(2.0)
+    assert view(each, 3.0) is View.PART
+    assert view(each, 2.0 + AGREED_LASTS_S - 10.0) is View.PART
+
+
+def test_few_of_the_strangers_at_one_address_are_met() -> None:
+    each = knowing(*CROWD)
+    named = [replace(numbered(n), address=CROWD[0].address) for n in range(200, 216)]
+    each._horizon.told(CROWD[0].node_id, named, 1.0)
+    assert each._horizon.to_meet(2.0) == named[:4]
+    assert each._horizon.to_meet(100.0) == []

@@ -75,7 +75,7 @@ def test_verifications_under_way_are_bounded() -> None:
 
 
 def test_a_dead_contact_is_checked_removed_and_remembered() -> None:
-    a = knowing(B, exchange_every_s=1e6)
+    a = knowing(B, exchange_every_s=1e6, settle_first_s=1e6, settle_last_s=1e6)
     run(a, 59.0)
     assert a.size == 1
     run(a, 80.0)
@@ -93,7 +93,8 @@ def test_doubt_checks_at_once() -> None:
 
 
 def test_one_of_the_nearest_is_asked_who_is_near_us_and_newcomers_are_verified() -> None:
-    a = knowing(B, check_every_s=1e6, rejoin_every_s=1e6)
+    never = {"settle_first_s": 1e6, "settle_last_s": 1e6}
+    a = knowing(B, check_every_s=1e6, rejoin_every_s=1e6, **never)
     now = 0.0
     while not (asking := sends(a.tick(now))):
         now = a.next_timer()
@@ -106,7 +107,7 @@ def test_one_of_the_nearest_is_asked_who_is_near_us_and_newcomers_are_verified()
 
 
 def test_a_contact_that_lives_stays() -> None:
-    a = knowing(B, exchange_every_s=1e6)
+    a = knowing(B, exchange_every_s=1e6, settle_first_s=1e6, settle_last_s=1e6)
     now, checks = 0.0, 0
     while (now := a.next_timer()) < 1000.0:
         for send in sends(a.tick(now)):
