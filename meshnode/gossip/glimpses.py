@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Container
 from dataclasses import dataclass
 from struct import Struct
+from typing import TypeAlias
 
 from meshnode.gossip.settings import GossipSettings
 from meshnode.ids import TAG_BYTES, NodeTag
@@ -27,6 +28,9 @@ MODULE_BYTES = 3
 MODULES = 5
 AGES_PER_S = 10
 _U16 = 2**16 - 1
+Heard: TypeAlias = tuple[int, float, bytes]
+"""An entry as it is kept: the tag's number, when it was written by our clock, and the bytes after
+the age. A tuple, since a large mesh makes a hundred thousand a second of them in a simulation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,51 +45,49 @@ class Glimpse:
 
 
 class GlimpseTable:
-    """The youngest glimpse of each member; as many as there are members."""
+    """The youngest glimpse of each member; as many as there are members.
+
+    One that has aged out is told to nobody, and stays until the member is heard of again or gone:
+    to look for them in every table took a tenth of a run of 2,000 nodes.
+    """
 
     def __init__(self, settings: GossipSettings) -> None:
         self._age_s_max = settings.glimpse_age_s_max
-        self._written_at: dict[int, float] = {}
-        """By our clock; of two tables, because most entries are only compared with this one."""
-        self._rests: dict[int, bytes] = {}
-        """The entry's bytes after the age."""
-        self._latest: deque[tuple[int, float, bytes]] = deque(maxlen=LATEST_MAX)
-        """The entries heard last, with when they were written: those are passed on."""
+        self._held: dict[int, Heard] = {}
+        self._latest: deque[Heard] = deque(maxlen=LATEST_MAX)
+        """The entries heard last: those are passed on."""
 
     def __len__(self) -> int:
         """Return how many members are glimpsed."""
-        return len(self._written_at)
+        return len(self._held)
 
     def hear(self, entries: bytes, now: float, known: Container[NodeTag]) -> None:
         """Keep entries that are younger than those held, of members that are known."""
-        held, rests, latest = self._written_at, self._rests, self._latest
-        oldest = now - self._age_s_max
+        held, latest, oldest = self._held, self._latest, now - self._age_s_max
         for tag, age, rest in _ENTRY.iter_unpack(entries):
             written_at = now - age / AGES_PER_S
             before = held.get(tag)
             if before is None:
-                if written_at < oldest or _tag(tag) not in known:
+                if written_at < oldest or tag.to_bytes(TAG_BYTES, "big") not in known:
                     continue
-            elif before >= written_at:
+            elif before[1] >= written_at:
                 continue
-            held[tag] = written_at
-            rests[tag] = rest
-            latest.append((tag, written_at, rest))
+            held[tag] = entry = (tag, written_at, rest)
+            latest.append(entry)
 
     def forget(self, tag: NodeTag) -> None:
         """Drop a member's glimpse."""
         number = _number(tag)
-        if self._written_at.pop(number, None) is not None:
-            del self._rests[number]
+        if self._held.pop(number, None) is not None:
             kept = [entry for entry in self._latest if entry[0] != number]
             self._latest = deque(kept, maxlen=LATEST_MAX)
 
     def of(self, tag: NodeTag, now: float) -> Glimpse | None:
         """Return what is glimpsed of a member, or None."""
-        written_at = self._written_at.get(_number(tag))
-        if written_at is None or now - written_at > self._age_s_max:
+        heard = self._held.get(_number(tag))
+        if heard is None or now - heard[1] > self._age_s_max:
             return None
-        rest = self._rests[_number(tag)]
+        rest = heard[2]
         _, _, wait, speed, flags = _HEAD.unpack_from(tag + bytes(2) + rest)
         tail = rest[_HEAD.size - 10 :]
         heads = (tail[i : i + MODULE_BYTES] for i in range(0, len(tail), MODULE_BYTES))
@@ -93,32 +95,24 @@ class GlimpseTable:
 
     def packet(self, own: bytes, now: float) -> bytes:
         """Return our own entry and those heard last, as many as one datagram takes."""
-        entries = [own]
+        chosen: dict[int, Heard] = {}
         oldest = now - self._age_s_max
-        listed: set[int] = set()
-        for tag, written_at, rest in reversed(self._latest):  # of two of one member the younger
-            if tag in listed or written_at < oldest:
-                continue
-            listed.add(tag)
-            age = max(0, int((now - written_at) * AGES_PER_S))
-            entries.append(_ENTRY.pack(tag, age, rest))
-            if len(entries) == GLIMPSES_MAX:
-                break
-        return b"".join(entries)
-
-    def forget_old(self, now: float) -> None:
-        """Drop what has aged out."""
-        oldest = now - self._age_s_max
-        for tag in [tag for tag, at in self._written_at.items() if at < oldest]:
-            del self._written_at[tag], self._rests[tag]
+        for heard in reversed(self._latest):  # of two of one member the younger
+            if heard[1] >= oldest and heard[0] not in chosen:
+                chosen[heard[0]] = heard
+                if len(chosen) == GLIMPSES_MAX - 1:
+                    break
+        pack = _ENTRY.pack
+        return own + b"".join(
+            [
+                pack(tag, int((now - written_at) * AGES_PER_S) if written_at < now else 0, rest)
+                for tag, written_at, rest in chosen.values()
+            ]
+        )
 
 
 def _number(tag: NodeTag) -> int:
     return int.from_bytes(tag, "big")
-
-
-def _tag(number: int) -> NodeTag:
-    return NodeTag(number.to_bytes(TAG_BYTES, "big"))
 
 
 def entry_of(tag: NodeTag, load: LoadRecord | None) -> bytes:

@@ -352,7 +352,6 @@ class SwimMachine:
         if own_now >= self._forget_at:
             self._forget_at = own_now + FORGET_EVERY_S
             self._table.forget_old(now)
-            self._speaker.glimpses.forget_old(own_now)
         self._detector.forget_old(own_now)
         return [*self._speaker.gossip(now, own_now), *self._loads.ask(now, own_now)]
 

@@ -105,7 +105,7 @@ class GossipSettings:
     glimpse_fanout: int = 2
 
     glimpse_age_s_max: float = 30.0
-    """Glimpses older than this are forgotten."""
+    """Glimpses older than this count for nothing."""
 
     candidates_max: int = 32
     """Members whose load is subscribed to for one kind of work; placement.md section 9: flat from

@@ -70,7 +70,8 @@ def test_they_age_out() -> None:
     made.hear(entry_of(tag(ANN), BUSY), 1.0, KNOWN)
     assert made.of(tag(ANN), 31.1) is None
     assert len(made.packet(entry_of(tag(OWN), None), 31.1)) == 30
-    made.forget_old(31.1)
+    assert len(made) == 1
+    made.forget(tag(ANN))
     assert len(made) == 0
     made.hear(made.packet(entry_of(tag(BOB), None), 40.0), 40.0, KNOWN)
     made.forget(tag(BOB))
