@@ -38,20 +38,18 @@ class OwnSelf:
             )
         )
         """As it is gossiped."""
+        self.left = False
+        """Whether we said that we are going."""
 
     @property
     def incarnation(self) -> int:
         """The present incarnation."""
         return self.word.incarnation
 
-    @property
-    def left(self) -> bool:
-        """Whether we said that we are going."""
-        return self.word.state == MemberState.LEFT
-
     def leave(self) -> None:
         """Say from now on that we are going."""
         self.word = self.witness.signed(replace(self.word, state=int(MemberState.LEFT)))
+        self.left = True
 
     def outdone(self, word: MemberUpdate) -> bool:
         """Return whether a word in our name is of an earlier life and stands above our present one.

@@ -38,6 +38,8 @@ class Parts:
 
 def differing(a: bytes, b: bytes) -> list[int]:
     """Return the numbers of the parts in which two rows differ."""
+    if a == b:
+        return []
     return [
         i
         for i in range(PARTS)

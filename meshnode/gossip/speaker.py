@@ -51,6 +51,9 @@ PACKET_BYTES_MIN = 400
 RIDING_BYTES_MAX = 512
 """What rides on a ping or an ack: more would use up what is kept for the next ones."""
 
+CHARGED = frozenset({Gossip, Glimpses, Subscribe})
+"""What was charged to the budget when it was composed; all else is when it is sent."""
+
 
 class Speaker:
     """Composes datagrams from the own word, the news, the table and the loads."""
@@ -84,12 +87,9 @@ class Speaker:
         return self._cluster_size() <= self._settings.small_mesh_max
 
     def affords(self, send: Send, now: float) -> bool:
-        """Charge what must not wait; all else was charged when it was composed."""
-        match send.message:
-            case Gossip() | Glimpses() | Subscribe():
-                return True
-            case _:
-                return self.budget.urgent(datagram_bytes(send.message), now)
+        """Return whether there is room for what was not charged yet, and charge it."""
+        message = send.message
+        return type(message) in CHARGED or self.budget.urgent(datagram_bytes(message), now)
 
     # ------------------------------------------------------------------ pings and acks
 
