@@ -114,6 +114,8 @@ class Losses:
     def lost(self, link: Link, source: Address, target: Address, size: int) -> bool:
         """Return whether one packet is lost. Draws the same numbers whatever came of others."""
         if size <= link.mtu:
+            if link.bursts is None:
+                return self._rng.random() < link.loss
             return self._one(link, source, target)
         fragments = [self._one(link, source, target) for _ in range(-(-size // link.mtu))]
         return any(fragments) or not link.fragments

@@ -9,20 +9,18 @@ gave no cookie are padded, and bytes are counted with what sealing adds. The sea
 out: that a packet reaches only a member who holds the key it is for is a rule of this network.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from hashlib import blake2b
-from math import inf
 from typing import Any
 
 from meshnode.errors import ProtocolError
-from meshnode.identity.sealing import COOKIE_EPOCH_S
 from meshnode.ids import Address, Contact, PublicKey
 from meshnode.machine import Machine, Random
 from meshnode.net.trimming import answer_bytes, is_question
 from meshnode.sim.clocks import Clock, Pace
+from meshnode.sim.hosts import OWN_MESH as OWN_MESH
+from meshnode.sim.hosts import Host as Host
 from meshnode.sim.links import Link, Losses, Routes, jitter_of
 from meshnode.sim.nat import Nat
 from meshnode.sim.world import Slot, World
@@ -30,34 +28,8 @@ from meshnode.wire.codec import COOKIE_BYTES, Envelope, decode_datagram, encode_
 from meshnode.wire.limits import MESSAGE_BYTES_MAX, SEALING_BYTES
 from meshnode.wire.messages import Datagram, Received, Send
 
-COOKIE_S = COOKIE_EPOCH_S
-"""How long a cookie proves an address at least (`identity.sealing.Cookies`)."""
-OWN_MESH = b""
 _COOKIE = bytes(COOKIE_BYTES)
 _PADDED_BYTES = MESSAGE_BYTES_MAX - 1
-
-
-@dataclass(slots=True, eq=False)
-class Host:
-    """One address where machines listen."""
-
-    contact: Contact
-    number: int
-    mesh: bytes = OWN_MESH
-    """Which mesh's secrets it holds: packets of another do not open."""
-    alive: bool = True
-    side: int = 0
-    """Hosts on different sides of a partition do not reach each other."""
-    nat: Nat | None = None
-    slots: list[Slot[Any, Any]] = field(default_factory=list)
-    hears: dict[type, Slot[Any, Any]] = field(default_factory=dict)
-    """Who takes a kind of message; without an entry the first machine does."""
-    cookies: "array[float]" = field(default_factory=lambda: array("d"))
-    """By the number of a peer: when its last cookie came here."""
-    cookies_for: dict[int, Address] = field(default_factory=dict)
-    """Behind a NAT, by the number of a peer: the address that its cookie proves."""
-    sent: int = 0
-    bytes: int = 0
 
 
 class Network:
@@ -227,14 +199,16 @@ class Network:
         """Put one packet on the network, as if `sender` had sent it."""
         source = self.hosts.get(sender.address)
         self.sent += 1
+        holds = False
         if source is not None:
             source.sent += 1
+            holds = self._holds_cookie(source, send.recipient)
         message = send.message
         if self._check is not None:
             self._check(message)
         data, decoded = b"", message
         if self._real:
-            encoded = self._encoded(source, sender, send)
+            encoded = self._encoded(source, sender, send, holds)
             if encoded is None:
                 return
             data, decoded = encoded
@@ -251,7 +225,7 @@ class Network:
                 self.lost += 1
                 continue
             when = self.world.now + link.delay_s + jitter_s
-            self._carry(source, sender, send.recipient, decoded, when)
+            self._carry(source, sender, send.recipient, decoded, when, holds)
 
     @property
     def digest(self) -> str:
@@ -265,12 +239,11 @@ class Network:
             self._digest.update(f"{_microseconds(self.world.now)} {what}\n".encode())
 
     def _encoded(
-        self, source: Host | None, sender: Contact, send: Send
+        self, source: Host | None, sender: Contact, send: Send, holds: bool
     ) -> tuple[bytes, Datagram] | None:
         """Return the bytes of a datagram and what its reader makes of them, None if it fits none;
         count them.
         """
-        holds = source is not None and self._holds_cookie(source, send.recipient)
         message = send.message
         if message is not self._coded[0] or holds is not self._coded[1]:
             try:
@@ -297,6 +270,7 @@ class Network:
         recipient: Contact,
         message: Datagram,
         when: float,
+        holds: bool,
     ) -> None:
         """Bring a packet to where it is addressed, through the NATs in between."""
         target = self.hosts.get(recipient.address)
@@ -306,7 +280,8 @@ class Network:
                 outside = nat.outward(inside, recipient.address, self.world.now)
                 sender = Contact(sender.public_key, outside)
         if target is not None and (target.nat is None or (source and source.nat is target.nat)):
-            self._arrive(source, sender, target, recipient, message, when)
+            proved = holds and source is not None and source.shows(sender.address, target.number)
+            self._arrive(source, sender, target, recipient, message, when, proved)
             return
         box = self._nats.get(recipient.address.host)
         if box is not None:
@@ -323,7 +298,8 @@ class Network:
         if target is None:
             self.lost += 1
         else:
-            self._arrive(source, sender, target, recipient, message, self.world.now)
+            proved = source is not None and self._proves(source, sender, target)
+            self._arrive(source, sender, target, recipient, message, self.world.now, proved)
 
     def _arrive(
         self,
@@ -333,7 +309,9 @@ class Network:
         recipient: Contact,
         message: Datagram,
         when: float,
+        proved: bool,
     ) -> None:
+        """Give a packet to whom it was sealed for; `proved` says what the cookies say."""
         if source is not None and source.mesh != target.mesh:
             self.strangers += 1
             return
@@ -344,21 +322,16 @@ class Network:
         self.delivered += 1
         if self._proved is not None:
             proved = self._proved(sender, target.contact)
-        else:
-            proved = source is not None and self._proves(source, sender, target)
         if source is not None:
-            self._give_cookie(source, target, recipient.address, when)
+            count = len(self._numbers)
+            target.take_cookie(source.number, recipient.address, when, count=count)
         slot = target.hears.get(type(message))
         self.world.give(when, slot or target.slots[0], Received(sender, message, proved))
 
     # ------------------------------------------------------------------ cookies
 
     def _holds_cookie(self, holder: Host, issuer: Contact) -> bool:
-        number = self._numbers.get(issuer.public_key)
-        if number is None or number >= len(holder.cookies):
-            return False
-        issued = holder.cookies[number]
-        return issued <= self.world.now < issued + COOKIE_S
+        return holder.holds_cookie(self._numbers.get(issuer.public_key), self.world.now)
 
     def _proves_by_cookie(self, sender: Contact, recipient: Contact) -> bool:
         source, target = self.hosts.get(sender.address), self.hosts.get(recipient.address)
@@ -366,21 +339,9 @@ class Network:
 
     def _proves(self, source: Host, sender: Contact, target: Host) -> bool:
         """Return whether the sender has a cookie of the target, for the address it shows."""
-        if not self._holds_cookie(source, target.contact):
-            return False
-        return source.nat is None or source.cookies_for.get(target.number) == sender.address
-
-    def _give_cookie(self, issuer: Host, holder: Host, at: Address, when: float) -> None:
-        """Every packet brings its recipient a cookie of its sender."""
-        cookies, number = holder.cookies, issuer.number
-        if number >= len(cookies):
-            cookies.extend([-inf] * (len(self._numbers) - len(cookies)))
-        moved = holder.nat is not None and holder.cookies_for.get(number) != at
-        # One that is on its way, or fresh, is not put off by a later one.
-        if moved or cookies[number] + COOKIE_S / 2 < when or cookies[number] > when:
-            cookies[number] = when
-        if moved:
-            holder.cookies_for[number] = at
+        return source.holds_cookie(target.number, self.world.now) and source.shows(
+            sender.address, target.number
+        )
 
     def _note(self, sender: Contact, send: Send, data: bytes, lost: bool) -> None:
         ends = f"{sender.address} {send.recipient.address} {lost} "
