@@ -178,7 +178,8 @@ class SwimMachine:
         if type(event) is Received and type(event.message) is Glimpses and self._started:
             self._hear_glimpses(event.sender, event.message, own_now)
             return ()
-        self._start(now, own_now)
+        if not self._started:
+            self._start(own_now)
         if isinstance(event, Leave):
             self._own.leave()
             return self._speaker.farewell(now)
@@ -364,24 +365,19 @@ class SwimMachine:
 
     # ------------------------------------------------------------------ parts
 
-    def _start(self, now: float, own_now: float) -> None:
+    def _start(self, own_now: float) -> None:
         """Arm the timers on the first input; nodes started together must not stay in step."""
-        if not self._started:
-            self._started = True
-            self._detector.start(own_now)
-            self._speaker.exchange.start(own_now)
-            self._gossip_at = own_now + self._rng.random() * self._settings.gossip_every_s
-            self._forget_at = own_now + FORGET_EVERY_S
+        self._started = True
+        self._detector.start(own_now)
+        self._speaker.exchange.start(own_now)
+        self._gossip_at = own_now + self._rng.random() * self._settings.gossip_every_s
+        self._forget_at = own_now + FORGET_EVERY_S
 
     def _due(self) -> float:
         """Return when something is due next, in own time."""
+        soonest = min(self._gossip_at, self._news_at, self._detector.next_deadline())
         suspicion = self._table.next_deadline()
-        return min(
-            self._gossip_at,
-            self._news_at,
-            self._detector.next_deadline(),
-            inf if suspicion is None else suspicion,
-        )
+        return soonest if suspicion is None or soonest < suspicion else suspicion
 
     def _own_time(self, now: float) -> float:
         own_now, late = self._time.read(now, self._due_at)

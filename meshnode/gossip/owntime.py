@@ -58,7 +58,8 @@ class OwnTime:
 
         What is due a rounding error later would otherwise be due now, and never be past.
         """
-        return max(self.outside(own), self._read_at + ROUNDING_S)
+        at, soonest = self.outside(own), self._read_at + ROUNDING_S
+        return at if at > soonest else soonest
 
     def outside(self, own: float) -> float:
         """Return when the clock will show this own time, if we stay awake."""

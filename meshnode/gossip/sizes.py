@@ -94,12 +94,13 @@ def datagram_bytes(message: Datagram) -> int:
     around = AROUND_BYTES
     match message:
         case Ping() | Ack() | Gossip():
-            return (
-                around
-                + sum(map(update_bytes, message.updates))
-                + sum(map(accusation_bytes, message.accusations))
-                + sum(map(load_bytes, message.loads))
-            )
+            for update in message.updates:
+                around += update_bytes(update)
+            for accusation in message.accusations:
+                around += accusation_bytes(accusation)
+            for load in message.loads:
+                around += load_bytes(load)
+            return around
         case PingRequest():
             return around + contact_bytes(message.target)
         case Digest():
