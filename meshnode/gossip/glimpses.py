@@ -12,6 +12,7 @@ subscribe to, and the member itself then says how busy it is.
 from collections import deque
 from collections.abc import Container
 from dataclasses import dataclass
+from itertools import islice
 from struct import Struct
 from typing import TypeAlias
 
@@ -95,20 +96,25 @@ class GlimpseTable:
 
     def packet(self, own: bytes, now: float) -> bytes:
         """Return our own entry and those heard last, as many as one datagram takes."""
-        chosen: dict[int, Heard] = {}
         oldest = now - self._age_s_max
-        for heard in reversed(self._latest):  # of two of one member the younger
-            if heard[1] >= oldest and heard[0] not in chosen:
-                chosen[heard[0]] = heard
-                if len(chosen) == GLIMPSES_MAX - 1:
-                    break
+        told = list(islice(reversed(self._latest), GLIMPSES_MAX - 1))
+        if told and (len({h[0] for h in told}) < len(told) or min(h[1] for h in told) < oldest):
+            told = self._distinct(oldest)  # in a large mesh that is rare
         pack = _ENTRY.pack
         return own + b"".join(
             [
                 pack(tag, int((now - written_at) * AGES_PER_S) if written_at < now else 0, rest)
-                for tag, written_at, rest in chosen.values()
+                for tag, written_at, rest in told
             ]
         )
+
+    def _distinct(self, oldest: float) -> list[Heard]:
+        """Return those heard last that are not too old; of two of one member the younger."""
+        chosen: dict[int, Heard] = {}
+        for heard in reversed(self._latest):
+            if heard[1] >= oldest:
+                chosen.setdefault(heard[0], heard)
+        return list(chosen.values())[: GLIMPSES_MAX - 1]
 
 
 def _number(tag: NodeTag) -> int:
