@@ -6,7 +6,8 @@ that was asked also proves that address.
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Generic, TypeVar
@@ -17,6 +18,10 @@ from meshnode.ids import Contact
 from meshnode.machine import Random
 from meshnode.wire.messages import FindNode, GetRecords, PutRecord, Received, Send
 
+LATEST = 8
+"""Round trips of which the second quickest tells what is slow."""
+HEDGE_FACTOR = 3.0
+"""So many times as slow is slow; on a path of little jitter the retry comes before that."""
 OwnerT = TypeVar("OwnerT")
 Question = FindNode | GetRecords | PutRecord
 
@@ -24,11 +29,13 @@ Question = FindNode | GetRecords | PutRecord
 class Silence(Enum):
     """What it means that no answer has come yet."""
 
-    RETRY = 0
-    """Ask again; the first time, the slot in the lookup is free."""
-    OVERDUE = 1
+    SLOW = 0
+    """Much slower than most: the slot in the lookup is free, but nothing is asked again yet."""
+    RETRY = 1
+    """Ask again; the slot is free, if it was not yet."""
+    OVERDUE = 2
     """Beyond the patience of a lookup that has found something."""
-    FAILED = 2
+    FAILED = 3
     """Given up; the call is over."""
 
 
@@ -62,6 +69,8 @@ class Calls(Generic[OwnerT]):
         """Smoothed over all contacts."""
         self.rtt_deviation_s = settings.rtt_initial_s / 4
         """Smoothed likewise (RFC 6298, section 2)."""
+        self._latest_s: deque[float] = deque(maxlen=LATEST)
+        """The last round trips, whoever answered."""
 
     def __len__(self) -> int:
         return self._count
@@ -74,10 +83,14 @@ class Calls(Generic[OwnerT]):
         now: float,
         *,
         retries: int | None = None,
+        hedged: bool = False,
     ) -> Send:
-        """Start an RPC and return its first datagram; the question's rpc id is replaced."""
+        """Start an RPC and return its first datagram; the question's rpc id is replaced.
+
+        `hedged`: somebody waits for it, and would rather ask another than wait for a retry.
+        """
         count = self._settings.retries_max if retries is None else retries
-        call = Call(contact, question, owner, now, self._schedule(now, count))
+        call = Call(contact, question, owner, now, self._schedule(now, count, hedged=hedged))
         self._count += 1
         heapq.heappush(self._due, (call.steps[-1][0], self._send(call, now)))
         return Send(contact, call.question)
@@ -96,7 +109,9 @@ class Calls(Generic[OwnerT]):
         call = self._calls.get(rpc)
         if call is None or call.contact.public_key != received.sender.public_key:
             return None
-        off = max(0.0, now - call.sent[rpc]) - self.rtt_s
+        took_s = max(0.0, now - call.sent[rpc])
+        self._latest_s.append(took_s)
+        off = took_s - self.rtt_s
         self.rtt_s += off / 8
         self.rtt_deviation_s += (abs(off) - self.rtt_deviation_s) / 4
         self._end(call)
@@ -143,7 +158,7 @@ class Calls(Generic[OwnerT]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
-    def _schedule(self, now: float, count: int) -> list[tuple[float, Silence]]:
+    def _schedule(self, now: float, count: int, *, hedged: bool) -> list[tuple[float, Silence]]:
         s = self._settings
         usual = self.rtt_s + 4 * self.rtt_deviation_s
         wait = min(max(s.retry_after_min_s, usual), s.retry_after_max_s)
@@ -151,5 +166,18 @@ class Calls(Generic[OwnerT]):
         # is not flooded.
         retries = [(now + wait * (2**n - 1), Silence.RETRY) for n in range(1, count + 1)]
         ends = [(now + s.patience_s, Silence.OVERDUE), (now + s.rpc_timeout_s, Silence.FAILED)]
-        in_time: Sequence[tuple[float, Silence]] = [r for r in retries if r[0] < ends[-1][0]]
-        return sorted([*in_time, *ends], key=lambda step: step[0], reverse=True)
+        steps = [step for step in retries if step[0] < ends[-1][0]] + ends
+        slow_s = self._slow_after_s()
+        if hedged and slow_s < wait:
+            steps.append((now + slow_s, Silence.SLOW))
+        return sorted(steps, key=lambda step: step[0], reverse=True)
+
+    def _slow_after_s(self) -> float:
+        """Return after how much silence another may be asked; a busy moment long past counts not.
+
+        Dean and Barroso (The tail at scale, 2013) hedge after the 95th percentile. Mean and
+        deviation remember a storm for dozens of answers, the quickest of the last few do not.
+        """
+        if len(self._latest_s) < LATEST // 2:
+            return self._settings.retry_after_max_s
+        return max(self._settings.hedge_after_min_s, HEDGE_FACTOR * sorted(self._latest_s)[1])

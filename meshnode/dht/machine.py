@@ -9,7 +9,7 @@ The rules of the protocol (Kademlia paper; docs/protocol.md, "DHT"):
 2. Everybody is answered from table and store; nothing from an unproved sender changes either.
 3. A lookup keeps alpha questions in slots (rolling), follows only contacts nearer than the k best,
    asks at most 64, and ends when the k nearest that did not fail have answered. Silence frees a
-   slot after the first retry; only 1.5 s of it is a failure, two failures remove a contact.
+   slot long before the last retry; only 1.5 s of it is a failure, two failures remove a contact.
 4. FindRecords collects what verifies. A single-valued key ends after 3 nodes answered with a
    record, the highest sequence number wins and is never undercut later; provider records end at
    16 distinct ones, or when nodes repeat each other. Once something is found, contacts silent for
@@ -258,6 +258,8 @@ class DhtMachine:
     def _on_silence(self, silence: Silence, call: Call[Errand], now: float) -> Sequence[DhtEffect]:
         search = call.owner if isinstance(call.owner, Search) else None
         match silence:
+            case Silence.SLOW | Silence.OVERDUE:
+                return self._searches.wait_no_longer(search, call, silence, now) if search else []
             case Silence.RETRY:
                 if call.owner.over:
                     return []
@@ -268,11 +270,6 @@ class DhtMachine:
                     return again
                 search.lookup.on_silence(call.contact.node_id)
                 return [*again, *self._searches.advance(search, now)]
-            case Silence.OVERDUE:
-                if search is None:
-                    return []
-                search.lookup.on_overdue(call.contact.node_id)
-                return self._searches.advance(search, now)
             case Silence.FAILED:
                 self._probes.ended(call)
                 return self._give_up(call, now)

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import replace
 
-from meshnode.dht.calls import Call, Calls
+from meshnode.dht.calls import Call, Calls, Silence
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Publication, Search
 from meshnode.dht.lookup import Lookup
@@ -83,6 +83,16 @@ class Searches:
         self._counters.rpcs += len(asked)
         return [self._ask(search, contact, now) for contact in asked]
 
+    def wait_no_longer(
+        self, search: Search, call: Call[Errand], silence: Silence, now: float
+    ) -> list[Send]:
+        """Ask others where a contact is slow; it may answer still."""
+        if silence is Silence.OVERDUE:
+            search.lookup.on_overdue(call.contact.node_id)
+        else:
+            search.lookup.on_silence(call.contact.node_id)
+        return self.advance(search, now)
+
     def had_more(self, search: Search, call: Call[Errand], message: FoundNodes) -> bool:
         """Return whether who was asked for little may have more to say that we want to hear."""
         asked = call.question
@@ -127,7 +137,8 @@ class Searches:
             question = replace(question, known=tags)
         idle = greets or search.ticket is None
         retries = s.upkeep_retries_max if idle else s.retries_max
-        return self._calls.ask(contact, question, search, now, retries=retries)
+        hedged = search.findings is not None
+        return self._calls.ask(contact, question, search, now, retries=retries, hedged=hedged)
 
     def ask_to_keep(self, publication: Publication, keeper: Contact, now: float) -> Send:
         """Ask a node to keep the record that a search was for."""

@@ -29,6 +29,10 @@ class DhtSettings:
     the slot: were silence to count as an answer, fast attackers could cut slow honest nodes off by
     lowering the estimate."""
 
+    hedge_after_min_s: float = 0.01
+    """A lookup of records asks the next contact after max(this, 3 quick RTTs) of silence, if that
+    is before the retry. Like it, that only frees the slot."""
+
     retry_after_max_s: float = 0.7
     """Half the timeout, so that a lost datagram is always asked for again."""
 

@@ -86,3 +86,33 @@ def test_each_sending_has_its_own_id_so_that_every_answer_tells_the_round_trip()
         assert round(all_calls.rtt_s, 6) == round(0.1 + (took - 0.1) / 8, 6)
         assert len(all_calls) == 0
         assert all_calls.take_answer(answer(ids[0]), ids[0], 0.3) is None
+
+
+def hurried(*round_trips_s: float) -> Calls[str]:
+    """Calls whose answers took so long."""
+    all_calls = calls(rtt_initial_s=0.05)
+    for took_s in round_trips_s:
+        rpc = all_calls.ask(FRIEND, QUESTION, "me", now=0.0).message.rpc
+        assert all_calls.take_answer(answer(rpc), rpc, took_s) is not None
+    return all_calls
+
+
+def test_another_is_asked_before_the_retry_where_most_are_quick() -> None:
+    all_calls = hurried(*[0.5] * 4, *[0.004] * 4)
+    all_calls.ask(FRIEND, QUESTION, "me", now=0.0, hedged=True)
+    first, second, *_ = silences(all_calls)
+    assert first == (0.012, Silence.SLOW)
+    assert second[1] is not Silence.SLOW
+
+
+def test_one_quick_answer_makes_nobody_slow_and_where_all_are_alike_the_retry_comes_first() -> None:
+    for round_trips_s in ([0.001, *[0.5] * 7], [0.15] * 40, [0.001] * 3):
+        all_calls = hurried(*round_trips_s)
+        all_calls.ask(FRIEND, QUESTION, "me", now=0.0, hedged=True)
+        assert Silence.SLOW not in [silence for _, silence in silences(all_calls)]
+
+
+def test_what_nobody_waits_for_is_not_hedged() -> None:
+    all_calls = hurried(*[0.001] * 8)
+    all_calls.ask(FRIEND, QUESTION, "me", now=0.0)
+    assert Silence.SLOW not in [silence for _, silence in silences(all_calls)]
