@@ -61,7 +61,10 @@ class Searches:
         # What we start from we verified ourselves or were told by our own operator.
         s = self._settings
         count = s.k * s.paths if isinstance(search.lookup, Paths) else s.k
-        search.lookup.add(self._table.closest_sound(search.lookup.target, count, now))
+        target = search.lookup.target
+        known = self._table.closest_sound(target, count, now)
+        # Who failed once is better than nobody: an overloaded sponsor may be all we have.
+        search.lookup.add(known or self._table.closest(target, count))
         return self.advance(search, now)
 
     def start_next(self, now: float) -> list[Send]:

@@ -174,3 +174,11 @@ def test_a_thousand_lookups_with_nobody_left_do_not_recurse() -> None:
         a.handle(FindNodes(ticket, bytes(32)), 1.0)
     later = run(a, 120.0)
     assert len({e.ticket for e in later if isinstance(e, LookupFinished)}) == 1000
+
+
+def test_whoever_failed_once_is_asked_where_nobody_else_is_known() -> None:
+    a = knowing(B)
+    a._table.failed(B, 0.5, 1.0)
+    assert a.size == 1
+    (asked,) = sends(a.handle(FindNodes(1, bytes(32)), 1.0))
+    assert asked.recipient == B
