@@ -120,6 +120,8 @@ class Mesh(Policy):
             if pick is not None:
                 return pick.best, pick.second_ms
         decision = member.decide(request.module, source, course.avoided, now)
+        if not decision.ranked and course.insist():
+            decision = member.decide(request.module, source, course.avoided, now)
         if not decision.ranked or course.is_over:
             return None
         return course.next(decision)

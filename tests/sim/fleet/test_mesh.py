@@ -67,6 +67,16 @@ def test_cold_modules_are_loaded_and_nothing_is_lost() -> None:
     assert all(server.warm for server in fleet.servers if server.served)
 
 
+def test_fewer_nodes_than_refusals_still_open_a_gate() -> None:
+    few = tuple(replace(group, sites=(0,)) for group in SMALL.groups)
+    trial = replace(SHORT, cold=True, load=0.2, seconds=2.0, warm_up_s=0.0)
+    fleet = Fleet(replace(SMALL, groups=few, modules=8), trial, Mesh)
+    outcome = fleet.run()
+    assert fleet.tally.marks["ColdHere"] > 0
+    assert fleet.tally.marks["nowhere"] == 0
+    assert outcome.lost == 0
+
+
 def test_the_same_seed_is_the_same_run_whatever_the_order_of_sets() -> None:
     said = {
         subprocess.run(
