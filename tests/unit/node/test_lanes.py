@@ -20,6 +20,7 @@ from meshnode.node.library import ModuleInfo, Present
 from meshnode.node.unfit import UNFIT_S, Unfit
 from meshnode.node.worker import LANE
 from meshnode.placement.observe import LoadMeter
+from meshnode.placement.settings import PlacementSettings
 from meshnode.runtime.runtime import Runtime
 from meshnode.runtime.settings import RuntimeSettings
 from meshnode.wire.limits import KIB, MIB
@@ -141,7 +142,7 @@ async def test_a_request_begins_no_second_load_until_it_was_refused_often(
             await lanes.get(B, cold_refusals=0)
         assert (await lanes.get(A, cold_refusals=0))[1] == 0, "what is warm is served"
         assert lanes.warm == (A,)
-        await lanes.get(B, cold_refusals=4)
+        await lanes.get(B, cold_refusals=PlacementSettings().cold_refusals_max)
         await lanes.get(C)  # a pin has its way
         mock_clock.jump(10.0)
         await lanes.get(D, cold_refusals=0)

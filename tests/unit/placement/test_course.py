@@ -17,9 +17,11 @@ from meshnode.errors import (
 from meshnode.ids import tag_of
 from meshnode.placement.choose import Decision
 from meshnode.placement.course import ATTEMPTS_MAX, REFUSALS_MAX, Course
+from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.terms import NO_ALTERNATIVE
 from tests.unit.placement.nodes import decide, node, node_id, record
 
+LAST = PlacementSettings().cold_refusals_max
 NODES = [node(name, record(name, wait=10.0 * i)) for i, name in enumerate("abcdefgh")]
 
 
@@ -58,11 +60,11 @@ def test_a_server_that_refuses_beyond_its_right_has_failed() -> None:
 
 def test_closed_gates_are_passed_by_until_one_has_to_open() -> None:
     course = Course()
-    for name in "abcd":
+    for name in "abcdefgh":
         assert where(course) == name
         course.failed(node_id(name), ColdHere("loading another"))
     assert where(course) == "a"
-    assert course.terms(inf).cold_refusals == 4
+    assert course.terms(inf).cold_refusals == LAST == 8
 
 
 def test_where_nobody_else_is_left_the_gate_must_open() -> None:
@@ -71,7 +73,7 @@ def test_where_nobody_else_is_left_the_gate_must_open() -> None:
     course.failed(node_id("a"), ColdHere("loading another"))
     assert course.insist()
     assert where(course) == "a"
-    assert course.terms(inf).cold_refusals == 4
+    assert course.terms(inf).cold_refusals == LAST
     assert not course.insist()
 
 
