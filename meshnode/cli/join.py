@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 12.0
 JOIN_TIMEOUT_S = 40.0
-"""Where nobody answers, that is said after two rounds of 5 s; a sponsor that does answer, over a
+"""Where nobody answers, that is said after three rounds of 5 s; a sponsor that does answer, over a
 link that loses a quarter of all packets, is given longer to finish."""
 LOOK_S = 30.0
 """So long a member that accepts devices is waited for."""

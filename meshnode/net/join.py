@@ -29,8 +29,8 @@ NEXT_ADDRESS_S = 0.25
 """RFC 8305's pause before the next address is tried beside the ones under way."""
 ATTEMPT_S = 5.0
 """One attempt at an address: TCP connect and handshake. Where every first packet may be lost (a
-quarter of them, say) one attempt in seven takes longer, so silence is tried again."""
-ROUNDS = 2
+quarter of them, say) one attempt in seven takes longer, so silence is tried twice more."""
+ROUNDS = 3
 CALL_TRIES = 2
 """Joining again after a lost answer costs the invite no further use."""
 
