@@ -1,4 +1,4 @@
-"""Attempts: what became of a request at each node that it was given to, and how that is told."""
+"""Attempts: a request on its way, what became of it at each node, and how that is told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

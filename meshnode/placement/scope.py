@@ -1,4 +1,6 @@
-"""Scope: whom a node's decisions look at: all near nodes, and far ones in proportion to capacity.
+"""Scope: far nodes for a view, in proportion to capacity, beside all near ones.
+
+The fleet model draws by it; a node follows far members by `gossip/interests.py`.
 
 A view wider than 32 gains nothing (docs/placement.md), so in a large mesh each node looks at some
 of the far ones only. Drawn evenly, a machine that does most of a site's work would be seen by as

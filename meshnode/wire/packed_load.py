@@ -1,4 +1,4 @@
-"""A load record as one byte string: it rides on most messages, so it is kept to 40 bytes.
+"""A load record as one byte string: it rides on most messages, so it is 38 bytes with one module.
 
     tag 8 || sequence || age_ms || wait || wait_mean || wait_sigma || speed || busy
     and for each module  tag 8 || first * 2 + warm || unit
