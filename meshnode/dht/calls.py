@@ -21,7 +21,9 @@ from meshnode.wire.messages import FindNode, GetRecords, PutRecord, Received, Se
 LATEST = 8
 """Round trips of which the second quickest tells what is slow."""
 HEDGE_FACTOR = 3.0
-"""So many times as slow is slow; on a path of little jitter the retry comes before that."""
+"""So many times as slow is slow."""
+HEDGE_DEVIATIONS = 1.5
+"""So many mean deviations later than most is slow too: one live node in ten or twelve."""
 OwnerT = TypeVar("OwnerT")
 Question = FindNode | GetRecords | PutRecord
 
@@ -175,9 +177,12 @@ class Calls(Generic[OwnerT]):
     def _slow_after_s(self) -> float:
         """Return after how much silence another may be asked; a busy moment long past counts not.
 
-        Dean and Barroso (The tail at scale, 2013) hedge after the 95th percentile. Mean and
-        deviation remember a storm for dozens of answers, the quickest of the last few do not.
+        Dean and Barroso (The tail at scale, 2013) hedge after the 95th percentile; a lookup that
+        wants three answers waits for its slowest, and is worth a little more. Mean and deviation
+        remember a storm for dozens of answers, the quickest of the last few do not.
         """
         if len(self._latest_s) < LATEST // 2:
             return self._settings.retry_after_max_s
-        return max(self._settings.hedge_after_min_s, HEDGE_FACTOR * sorted(self._latest_s)[1])
+        usual = self.rtt_s + HEDGE_DEVIATIONS * self.rtt_deviation_s
+        slow = min(usual, HEDGE_FACTOR * sorted(self._latest_s)[1])
+        return max(self._settings.hedge_after_min_s, slow)

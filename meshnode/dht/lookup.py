@@ -57,6 +57,8 @@ class Lookup:
         self._claims: dict[bytes, Lookup] = {} if claims is None else claims
         self._candidates = Candidates(target, settings.candidates_max)
         self._states: dict[bytes, State] = {}
+        self._answered = False
+        """Somebody has."""
         self._dropped = False
         """More contacts were told than could be remembered."""
         self._at_address: Counter[Address] = Counter()
@@ -109,18 +111,24 @@ class Lookup:
         asked = (n.contact for n in self._candidates if self._claims.get(n.id) is self)
         return islice(asked, TAGS_MAX)
 
-    def next_queries(self, slots_max: int | None = None) -> list[Contact]:
+    def next_queries(self, slots_max: int | None = None, *, hurried: bool = False) -> list[Contact]:
         """Return contacts to ask now; they count as asked from here on.
 
         `slots_max` is how many answers are still wanted, where that is known: no more are asked.
+        `hurried`: somebody waits for records, which any of the k nearest may have. Then only a
+        question to one of these takes a slot, and fewer are asked until the first has answered.
         """
-        queries: list[Contact] = []
-        slots = self._settings.alpha
+        s = self._settings
+        near = self._nearest(skip=(State.FAILED, State.SILENT, State.OVERDUE))
+        slots, taken = s.alpha, self._count(State.ASKED)
+        if hurried:
+            slots = s.alpha_next if self._answered else s.alpha_first
+            taken = sum(self._states[node.id] is State.ASKED for node in near)
         if slots_max is not None:
             slots = max(1, min(slots, slots_max))
-        room = slots - self._count(State.ASKED)
-        for node in self._nearest(skip=(State.FAILED, State.SILENT, State.OVERDUE)):
-            if len(queries) >= room or self.rpcs >= self._settings.rpcs_max:
+        queries: list[Contact] = []
+        for node in near:
+            if len(queries) >= slots - taken or self.rpcs >= s.rpcs_max:
                 break
             if self._states[node.id] is State.WAITING:
                 self._states[node.id] = State.ASKED
@@ -138,6 +146,7 @@ class Lookup:
         if self._states.get(sender.node_id) not in _IN_FLIGHT:
             return
         self._states[sender.node_id] = State.ANSWERED
+        self._answered = True
         self._candidates.replace(TableNode(sender.node_id, sender))
         told = list(closer)[: self._settings.k]
         self.add(contact for contact in told if is_usable(contact.address))

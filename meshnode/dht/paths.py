@@ -51,9 +51,9 @@ class Paths:
         path = self._asked_by.get(node_id)
         return path is not None and path.wants(node_id, contacts)
 
-    def next_queries(self, slots_max: int | None = None) -> list[Contact]:
+    def next_queries(self, slots_max: int | None = None, *, hurried: bool = False) -> list[Contact]:
         """Return contacts to ask now, of all paths."""
-        del slots_max  # each path is looked along to its end
+        del slots_max, hurried  # each path is looked along to its end
         return [contact for path in self._paths for contact in path.next_queries()]
 
     def on_answer(self, sender: Contact, closer: Iterable[Contact]) -> None:

@@ -81,8 +81,9 @@ class Searches:
         if search.done:
             self._end(search)
             return []
-        wanted = None if search.findings is None else search.findings.wanted
-        asked = search.lookup.next_queries(wanted)
+        found = search.findings
+        wanted = None if found is None else found.wanted
+        asked = search.lookup.next_queries(wanted, hurried=found is not None)
         self._counters.rpcs += len(asked)
         return [self._ask(search, contact, now) for contact in asked]
 

@@ -19,6 +19,12 @@ class DhtSettings:
     alpha: int = 3
     """Queries of one lookup that have a slot. Rolling: an answer frees its slot at once."""
 
+    alpha_first: int = 2
+    alpha_next: int = 4
+    """The same of a lookup of records, until somebody has answered and from then on. Any one answer
+    shows the way, and three of those it names are wanted: with many dead, the spare question is
+    worth more there."""
+
     replacement_factor: int = 1
     """A bucket's replacement cache holds this many times k."""
 
@@ -30,8 +36,8 @@ class DhtSettings:
     lowering the estimate."""
 
     hedge_after_min_s: float = 0.01
-    """A lookup of records asks the next contact after max(this, 3 quick RTTs) of silence, if that
-    is before the retry. Like it, that only frees the slot."""
+    """A lookup of records asks the next contact after max(this, RTT + 1.5 deviations) of silence,
+    or after 3 quick RTTs if that is sooner. Like the retry, that only frees the slot."""
 
     retry_after_max_s: float = 0.7
     """Half the timeout, so that a lost datagram is always asked for again."""

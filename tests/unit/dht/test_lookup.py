@@ -44,6 +44,18 @@ def test_no_more_are_asked_than_answers_are_wanted() -> None:
     assert look.next_queries(9) == [NODES[2]]
 
 
+def test_in_a_hurry_two_are_asked_until_one_answers_and_only_the_nearest_take_a_slot() -> None:
+    settings = DhtSettings(k=4, alpha=3, alpha_first=2, alpha_next=4)
+    look = lookup(NODES[20:24], settings)
+    assert look.next_queries(hurried=True) == NODES[20:22]
+    assert look.next_queries(hurried=True) == []
+    look.on_answer(NODES[20], NODES[:6])
+    assert look.next_queries(hurried=True) == NODES[:4], "the other one cannot have the record"
+    assert look.next_queries(hurried=True) == []
+    look.on_answer(NODES[0], [])
+    assert look.next_queries(2, hurried=True) == [], "no more than are wanted"
+
+
 def test_silence_frees_the_slot_but_finishes_nothing() -> None:
     look = lookup(NODES[:1])
     look.next_queries()
