@@ -62,7 +62,7 @@ def accusation_bytes(accusation: Accusation) -> int:
 
 
 def load_bytes(load: LoadRecord) -> int:
-    """Return the size: tag 8, head 3, the numbers, and a tag and two numbers for each module.
+    """Return the size: tag 8, head 3, the numbers, and a tag and three numbers for each module.
 
     Nearly exact, since a gossip carries nine of these; the age, of which 5 bytes are kept, grows
     while the record waits. See `wire/packed_load.py`.
@@ -71,7 +71,8 @@ def load_bytes(load: LoadRecord) -> int:
     numbers = (load.sequence, load.wait, load.wait_mean, load.wait_sigma, load.speed, busy)
     size = 16 + sum(map(_packed_bytes, numbers))
     for module in load.modules:
-        size += 8 + _packed_bytes(module.first * 2 + module.warm) + _packed_bytes(module.unit)
+        size += 8 + _packed_bytes(module.first * 2 + module.warm)
+        size += _packed_bytes(module.unit) + _packed_bytes(module.each)
     return size
 
 

@@ -30,6 +30,13 @@ def check_inputs(manifest: Manifest, headers: Sequence[TensorHeader]) -> int:
     return _batch_rows(manifest, given) if manifest.batch else 1
 
 
+def rows_of(manifest: Manifest, headers: Sequence[TensorHeader]) -> int:
+    """Return how much there is to run in inputs that are or will be checked: their rows, or 1."""
+    if not manifest.batch or not headers or not headers[0].shape:
+        return 1
+    return max(1, headers[0].shape[0])
+
+
 def check_test_tensor(spec: TensorSpec, header: TensorHeader) -> None:
     """Check a tensor of a self-test against its declaration.
 

@@ -80,13 +80,16 @@ def no_candidate(
     )
 
 
-def attempt_at(sending: Sending, started: float, outcome: str) -> Attempt:
-    """Return what became of a request that a node was given at `started`."""
+def attempt_at(
+    sending: Sending, started: float, outcome: str, took_ms: float | None = None
+) -> Attempt:
+    """Return what became of a request that a node was given at `started`; until now if not told."""
+    until_now_ms = (trio.current_time() - started) * 1000
     return Attempt(
         node=sending.node,
         name=sending.name,
         predicted_ms=sending.predicted_ms,
-        took_ms=(trio.current_time() - started) * 1000,
+        took_ms=until_now_ms if took_ms is None else took_ms,
         outcome=outcome,
     )
 

@@ -18,7 +18,7 @@ from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.idle import IdleCaller, Neighbour, Offer
-from meshnode.placement.score import UNIT_MS, wait_ms
+from meshnode.placement.score import EACH_MS, UNIT_MS, wait_ms
 from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.messages import IdleCall, IdleReply, LoadRecord, ModuleLoad
 
@@ -141,4 +141,5 @@ def _near(member: Member) -> bool:
 
 
 def _offer(module: ModuleLoad, room: int) -> Offer:
-    return Offer(module.first * UNIT_MS, module.unit * UNIT_MS, room)
+    row_ms = EACH_MS[module.each]
+    return Offer(module.first * UNIT_MS, module.unit * UNIT_MS, room, row_ms)

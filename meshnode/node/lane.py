@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import accumulate, count
 
 import trio
 
@@ -116,12 +116,12 @@ class Lane:
         if self._waiting:
             self._alone = min(self._alone, 0)
         ticket = RequestId(next(self._tickets).to_bytes(16, "big"))
-        waiter = Queued(arrays, run_by, trio.current_time(), asker)
+        waiter = Queued(arrays, run_by, trio.current_time(), asker, rows)
         self._parts.note_came()
         self._waiting[ticket] = waiter
-        self._parts.meter.enqueued(self._module, waiter.queued_at)
+        self._parts.meter.enqueued(self._module, waiter.queued_at, rows)
         try:
-            self._driver.handle(self._offer(ticket, waiter, rows))
+            self._driver.handle(self._offer(ticket, waiter))
             await waiter.done.wait()
         finally:
             del self._waiting[ticket]
@@ -129,7 +129,7 @@ class Lane:
                 waiter.leave()
                 if not waiter.started:
                     self._driver.handle(Withdraw(ticket))
-                    self._parts.meter.withdrawn(self._module, trio.current_time())
+                    self._parts.meter.withdrawn(self._module, trio.current_time(), rows)
             self.used_at = trio.current_time()
             self._parts.note_finished()
         return waiter.answer()
@@ -137,8 +137,8 @@ class Lane:
     def consider(self, arrays: Arrays, *, run_by: float, rows: int, asker: Asker) -> None:
         """Raise Overloaded if a request would be refused if it came now. Only shapes are read."""
         now = trio.current_time()
-        waiter = Queued(arrays, run_by, now, asker)
-        refusal = self._batcher.foresee(self._offer(RequestId(b""), waiter, rows), now)
+        waiter = Queued(arrays, run_by, now, asker, rows)
+        refusal = self._batcher.foresee(self._offer(RequestId(b""), waiter), now)
         if refusal is not None:
             raise _refused(refusal)
 
@@ -146,14 +146,16 @@ class Lane:
         """Return what waits, in the order in which it would run."""
         meter, module = self._parts.meter, self._module
         waiting = [(t, w) for t, w in self._waiting.items() if not w.started]
+        before = accumulate((w.rows for _, w in waiting), initial=0)
         return [
             Waiting(
                 request=ticket,
                 module=tag_of(module),
-                completes_ms=meter.completes_ms(module, place, now),
+                completes_ms=meter.completes_ms(module, ahead, now, waiter.rows),
                 movable=waiter.asker.movable,
+                rows=waiter.rows,
             )
-            for place, (ticket, waiter) in enumerate(waiting)
+            for ahead, (ticket, waiter) in zip(before, waiting, strict=False)
         ]
 
     def give_up(self, ticket: RequestId, caller: NodeTag) -> None:
@@ -191,7 +193,13 @@ class Lane:
 
     def begin(self, waiters: Sequence[Queued], now: float) -> None:
         """A batch starts."""
-        self._parts.meter.started(self._module, len(waiters), now, batch_max=self._batcher.bound)
+        self._parts.meter.started(
+            self._module,
+            len(waiters),
+            now,
+            rows=sum([w.rows for w in waiters]),
+            batch_max=self._batcher.bound,
+        )
 
     def work(self, run: Callable[[LoadedModule], RunResult], done: Done[RunResult]) -> None:
         """Run something on the instance, in its thread."""
@@ -229,7 +237,8 @@ class Lane:
     def end(self, waiters: Sequence[Queued], *, took_s: float | None) -> None:
         """A batch is over: the next one may run."""
         if waiters:
-            self._parts.meter.finished(self._module, len(waiters), trio.current_time())
+            rows = sum([w.rows for w in waiters])
+            self._parts.meter.finished(self._module, len(waiters), trio.current_time(), rows=rows)
         self._running = None
         self._parts.turns.give_back(self._cores)
         self._driver.handle(RunFinished(took_s))
@@ -237,13 +246,13 @@ class Lane:
 
     # ------------------------------------------------------------------ parts
 
-    def _offer(self, ticket: RequestId, waiter: Queued, rows: int) -> Offer:
+    def _offer(self, ticket: RequestId, waiter: Queued) -> Offer:
         family = self._loaded.kind(waiter.arrays)
         return Offer(
             ticket,
             waiter.run_by,
-            rows=rows,
-            size=self._loaded.weight(waiter.arrays, rows),
+            rows=waiter.rows,
+            size=self._loaded.weight(waiter.arrays, waiter.rows),
             # An instance that may remember is not given rows of several sources in one call.
             kind=family if self._loaded.stateless else (family, waiter.asker.source),
             family=family,
@@ -270,7 +279,7 @@ class Lane:
         waiter = self._waiting.get(ticket)
         if waiter is not None:
             waiter.started = True  # the account is settled here, not when it wakes
-            self._parts.meter.withdrawn(self._module, trio.current_time())
+            self._parts.meter.withdrawn(self._module, trio.current_time(), waiter.rows)
             waiter.finish(outcome)
 
 

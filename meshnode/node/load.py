@@ -63,16 +63,16 @@ class LoadReporter:
         """A request came, whether it will be taken or not."""
         self._meter.asked(trio.current_time())
 
-    def completion_ms(self, module: ContentHash) -> float | None:
+    def completion_ms(self, module: ContentHash, rows: int = 1) -> float | None:
         """Return when a request that comes now would be done; None if it was never measured.
 
         As every other node reckons it from this node's record: wait, one run, and the cold start.
         """
-        first_ms = self._meter.first_ms(module)
-        if first_ms is None:
+        run_ms = self._meter.first_ms(module, rows)
+        if run_ms is None:
             return None
         cold = 0.0 if module in self._warm() else cold_ms(True, 0, self._settings)
-        return self._meter.wait_ms(trio.current_time()) + first_ms + cold
+        return self._meter.wait_ms(trio.current_time()) + run_ms + cold
 
     async def run(self, publish: Callable[[LoadRecord], None]) -> None:
         """Hand a fresh record to membership, which gossips the latest, until cancelled."""

@@ -7,7 +7,7 @@ import trio
 
 from meshnode.errors import DeadlineExceeded, MeshnodeError, Overpriced
 from meshnode.ids import NodeId
-from meshnode.modules.schema import check_inputs
+from meshnode.modules.schema import check_inputs, rows_of
 from meshnode.node.constraints import Bounds
 from meshnode.node.lanes import Lanes
 from meshnode.node.library import Library
@@ -101,7 +101,7 @@ class Local:
             info = await self._library.info(intent.module)
             self._bounds.check(info.manifest, intent.constraints, peer)
             rows = check_inputs(info.manifest, intent.tensors)
-            self._correct(intent)
+            self._correct(intent, rows)
             lane = self._lanes.consider(intent.module, intent.terms.cold_refusals)
             if lane is not None:
                 lane.consider(
@@ -115,7 +115,7 @@ class Local:
             raise
         return Granted(load=self._load.record())
 
-    def _correct(self, request: Predict | Intent) -> None:
+    def _correct(self, request: Predict | Intent, rows: int) -> None:
         """Raise Overpriced if the sender does clearly better with its second best.
 
         A module that never ran here has no price: somebody has to be the first to measure it.
@@ -124,7 +124,7 @@ class Local:
         terms = request.terms
         if terms.alternative == NO_ALTERNATIVE:
             return
-        completion_ms = self._load.completion_ms(request.module)
+        completion_ms = self._load.completion_ms(request.module, rows)
         price = Price(terms.alternative * UNIT_MS, terms.refusals)
         if completion_ms is not None and is_overpriced(completion_ms, price, self._settings):
             raise Overpriced(
@@ -142,7 +142,7 @@ class Local:
         async def run(keeper: Run) -> Prediction:
             info = await self._library.info(request.module)
             self._bounds.check(info.manifest, request.constraints, peer)
-            self._correct(request)
+            self._correct(request, rows_of(info.manifest, request.tensors))
             return await self.run(request, deadline, peer=peer, keeper=keeper)
 
         try:

@@ -3,7 +3,7 @@
 from meshnode.ids import ContentHash, NodeId
 from meshnode.placement.accuracy import Accuracy
 from meshnode.placement.choose import Scored
-from meshnode.placement.paths import Paths
+from meshnode.placement.paths import Answers, Paths
 from meshnode.placement.sizes import Sizes
 from meshnode.wire.messages import Predict, Prediction
 
@@ -15,6 +15,7 @@ class Measured:
         self.paths = Paths()
         self.sizes = Sizes()
         self.accuracy = Accuracy()
+        self._answers = Answers()
 
     def rate_of(self, node: NodeId) -> float | None:
         """Return what the path to a node carries, in bytes a ms; None if it is not known."""
@@ -23,6 +24,10 @@ class Measured:
     def factor(self, module: ContentHash, payload_bytes: int) -> float:
         """Return how many times a module's usual run a request of this size takes."""
         return self.sizes.factor(module, payload_bytes)
+
+    def carried_bytes(self, module: ContentHash, payload_bytes: int) -> int:
+        """Return what a request of a module will carry there and back."""
+        return self._answers.carried_bytes(module, payload_bytes)
 
     def price_ms(self, request: Predict, best: Scored, second_ms: float) -> float:
         """Return what the next best would take if this were a usual request.
@@ -49,13 +54,17 @@ class Measured:
         score, timing = scored.score, answer.timing
         payload_bytes = sum(t.size for t in request.tensors)
         run_ms = timing.run_us / 1000
-        if not scored.candidate.is_self:
-            carried = payload_bytes + sum(t.size for t in answer.tensors)
-            there_ms = timing.queue_us / 1000 + run_ms
-            moved_ms = took_ms - there_ms - (trips - 1) * score.network_ms
-            self.paths.learn(scored.node_id, carried, moved_ms)
+        answer_bytes = sum(t.size for t in answer.tensors)
+        self._answers.learn(request.module, payload_bytes, answer_bytes)
+        moved_ms = took_ms - timing.queue_us / 1000 - run_ms
+        if scored.candidate.is_self:
+            self.paths.learn(scored.node_id, 0, moved_ms)
+        else:
+            moved_ms -= (trips - 1) * score.network_ms
+            carried = payload_bytes + answer_bytes
+            self.paths.learn(scored.node_id, carried, moved_ms, score.network_ms)
         if answer.batch == 1 and not score.estimated:
             usual_ms = score.run_ms / self.sizes.factor(request.module, payload_bytes)
             self.sizes.learn(request.module, payload_bytes, run_ms, usual_ms)
         if not (score.cold_ms or score.estimated or timing.cold_us):
-            self.accuracy.learn(predicted_ms, took_ms)
+            self.accuracy.learn(scored.node_id, predicted_ms, took_ms)

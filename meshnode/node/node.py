@@ -16,7 +16,7 @@ from meshnode.identity.certificates import Role, read
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Contact, PublicKey, from_text, short, to_text
-from meshnode.modules.schema import check_inputs
+from meshnode.modules.schema import check_inputs, rows_of
 from meshnode.node import report
 from meshnode.node.admission import Admissions
 from meshnode.node.catalog import Catalog, publisher_name
@@ -191,6 +191,7 @@ class Node:
             payload=payload,
             source=source,
             asked=constraints.joined(self._data_policy),
+            rows=rows_of(info.manifest, headers),
         )
         return report.decision(decision, info)
 

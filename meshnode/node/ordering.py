@@ -14,7 +14,7 @@ from meshnode.machine import Random
 from meshnode.modules.manifest import Manifest
 from meshnode.placement.affinity import Affinity, Bandit, Capacities, Rotation, by_source
 from meshnode.placement.board import Scoreboard
-from meshnode.placement.choose import Decision, Scored
+from meshnode.placement.choose import Decision, Scored, usual_ms
 from meshnode.wire.terms import NO_ALTERNATIVE, Terms
 
 
@@ -67,7 +67,7 @@ class Ordering:
                 return decision
             case Affinity.SOURCE_HASH:
                 by_id = {s.node_id: s for s in ranked}
-                sober = [self._sober(s) for s in ranked]
+                sober = [self._sober(s, module) for s in ranked]
                 ranked = [by_id[s.node_id] for s in by_source(sober, source, memory.capacities)]
             case Affinity.ROUND_ROBIN:
                 ranked = memory.rotation.order(ranked, module)
@@ -75,14 +75,14 @@ class Ordering:
                 ranked = memory.bandit.order(ranked, module)
         return replace(decision, ranked=tuple(ranked))
 
-    def _sober(self, scored: Scored) -> Scored:
+    def _sober(self, scored: Scored, module: ContentHash) -> Scored:
         """Return a candidate with the run of a usual request, and own requests in its queue once.
 
         A source's home must not move by the size of what it sends just now. And others do not send
         where this node sends: their sources have homes of their own.
         """
         score = scored.score
-        run_ms, queue_ms = score.run_ms / scored.candidate.run_factor, score.queue_ms
+        run_ms, queue_ms = usual_ms(scored, module), score.queue_ms
         standing = self._board.standing(tag_of(scored.node_id))
         if standing is not None and standing.sent and not scored.candidate.is_self:
             settings = self._board.settings

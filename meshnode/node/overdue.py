@@ -55,6 +55,7 @@ class Sending:
     patient: bool = False
     """It is not taken back from a node that lives: one was struck for it before, so that it may be
     the request that takes long."""
+    rows: int = 1
 
 
 @dataclass(slots=True, eq=False)

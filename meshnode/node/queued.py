@@ -63,6 +63,7 @@ class Queued:
     run_by: float
     queued_at: float
     asker: Asker
+    rows: int = 1
     done: trio.Event = field(default_factory=trio.Event)
     started: bool = False
     left: bool = False

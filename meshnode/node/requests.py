@@ -23,6 +23,7 @@ from meshnode.errors import (
 )
 from meshnode.ids import ContentHash, NodeId, RequestId
 from meshnode.modules.manifest import Manifest
+from meshnode.modules.schema import rows_of
 from meshnode.net.pool import ConnectionPool
 from meshnode.node.asking import Asking
 from meshnode.node.attempts import Job, Placed, attempt_at, line_of, no_candidate
@@ -140,9 +141,12 @@ class Requests:
         payload: int,
         source: str,
         asked: Constraints = UNCONSTRAINED,
+        rows: int = 1,
     ) -> Decision:
         """Rank every live candidate as a request's would be; see placement.choose."""
-        decision = self._view.decide(module, manifest, payload=payload, source=source, asked=asked)
+        decision = self._view.decide(
+            module, manifest, payload=payload, source=source, asked=asked, rows=rows
+        )
         return self._ordering.foresee(decision, manifest, module, source)
 
     async def _place(self, job: Job) -> Placed:
@@ -165,11 +169,14 @@ class Requests:
                 predicted_ms=self._expected_ms(best, job.request),
                 others=partial(self._others, job, best.node_id),
                 patient=job.patient,
+                rows=rows_of(job.manifest, job.request.tensors),
             )
             job.at, started = best.node_id, trio.current_time()
             try:
                 offered = replace(job.request, terms=terms)
-                prediction = await self._run_at(best, offered, deadline, sending, direct=job.direct)
+                prediction, took_ms = await self._run_at(
+                    best, offered, deadline, sending, direct=job.direct
+                )
             except trio.Cancelled:
                 job.attempts.append(attempt_at(sending, started, "no answer yet"))
                 raise
@@ -180,9 +187,8 @@ class Requests:
                     raise
                 job.failed(best.node_id, error)
                 continue
-            attempt = attempt_at(sending, started, "ok")
-            job.attempts.append(attempt)
-            self._ordering.learn(job.manifest, job.request.module, best.node_id, attempt.took_ms)
+            job.attempts.append(attempt_at(sending, started, "ok", took_ms=took_ms))
+            self._ordering.learn(job.manifest, job.request.module, best.node_id, took_ms)
             return Placed(prediction, job.attempts, decision)
 
     def _next(self, job: Job) -> tuple[Scored, Terms, Decision | None]:
@@ -239,6 +245,7 @@ class Requests:
             payload=payload,
             source=request.source,
             asked=request.constraints,
+            rows=rows_of(manifest, request.tensors),
         )
 
     def _decide(
@@ -252,15 +259,27 @@ class Requests:
             without=without,
             suspects=suspects,
             asked=request.constraints,
+            rows=rows_of(manifest, request.tensors),
         )
 
     async def _run_at(
-        self, scored: Scored, request: Predict, deadline: float, sending: Sending, *, direct: bool
-    ) -> Prediction:
-        """Run at one candidate, keeping the account of what is in flight there."""
+        self,
+        scored: Scored,
+        request: Predict,
+        deadline: float,
+        sending: Sending,
+        *,
+        direct: bool,
+    ) -> tuple[Prediction, float]:
+        """Run at one candidate, keeping the account of what is in flight there.
+
+        Return the answer, and after how many ms it came.
+        """
         node_id = scored.candidate.contact.node_id
         started = trio.current_time()
-        self._board.on_sent(node_id, request.request_id, request.module, scored, started)
+        self._board.on_sent(
+            node_id, request.request_id, request.module, scored, started, rows=sending.rows
+        )
         try:
             if scored.candidate.is_self:
                 prediction = await self._local.run(request, deadline)
@@ -272,7 +291,8 @@ class Requests:
             self._board.on_gone(node_id, request.request_id)
             raise
         now = trio.current_time()
-        observed_ms = (now - started) * 1000 - prediction.timing.cold_us / 1000
+        took_ms = (now - started) * 1000
+        observed_ms = took_ms - prediction.timing.cold_us / 1000
         self._board.on_answer(node_id, request.request_id, request.source, observed_ms, now)
         self._view.measured.answered(
             scored,
@@ -284,7 +304,7 @@ class Requests:
         )
         if prediction.load is not None and not scored.candidate.is_self:
             self._on_load(node_id, prediction.load)
-        return prediction
+        return prediction, took_ms
 
     async def _run_there(
         self, scored: Scored, request: Predict, deadline: float, sending: Sending, *, direct: bool
@@ -332,12 +352,14 @@ class Requests:
         """Return what a request will likely take: the score without its bonus and its caution.
 
         Scores are there to be compared, and cautious about a wait that was heard of long ago. How
-        much too cautious is learned, as a negative bias.
+        much too cautious is learned, as a negative bias. A positive one is the mean of surprises,
+        which a few stalls make; what is told instead is corrected by the middle one.
         """
         score = scored.score
-        bias_ms = self._board.bias_ms(scored.node_id, trio.current_time())
+        bias_ms = min(0.0, self._board.bias_ms(scored.node_id, trio.current_time()))
         asking_ms = score.network_ms if self._intents.pays(scored, request) else 0.0
-        return score.promised_ms + max(-score.queue_ms, bias_ms) + score.cold_ms + asking_ms
+        likely_ms = score.promised_ms + max(-score.queue_ms, bias_ms) + asking_ms
+        return likely_ms * self.accuracy.factor(scored.node_id) + score.cold_ms
 
     def _others(self, job: Job, node: NodeId) -> bool:
         """Return whether anybody else could run a request now."""

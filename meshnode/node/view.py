@@ -79,6 +79,7 @@ class View:
         payload: int,
         source: str,
         asked: Constraints = UNCONSTRAINED,
+        rows: int = 1,
     ) -> Pick | None:
         """Return what `decide` would put first, in one quick pass; None: only `decide` can say."""
         now = trio.current_time()
@@ -90,11 +91,12 @@ class View:
             while len(self._fields) > FIELDS_MAX:
                 self._fields.popitem(last=False)
         return kept[1].pick(
-            payload_bytes=payload,
+            payload_bytes=self.measured.carried_bytes(module, payload),
             source=source,
             now=now,
             own=self._load.recent(),
             run_factor=self.measured.factor(module, payload),
+            rows=rows,
         )
 
     def decide(
@@ -107,6 +109,7 @@ class View:
         without: Collection[NodeId] = (),
         suspects: bool = True,
         asked: Constraints = UNCONSTRAINED,
+        rows: int = 1,
     ) -> Decision:
         """Rank the live candidates; those in `without` were tried for this request already.
 
@@ -116,14 +119,14 @@ class View:
         candidates = self._candidates(module, manifest, asked, now)
         candidates = [c for c in candidates if c.contact.node_id not in without]
         factor = self.measured.factor(module, payload)
-        if factor != 1.0:
-            candidates = [replace(c, run_factor=factor) for c in candidates]
+        if factor != 1.0 or rows != 1:
+            candidates = [replace(c, run_factor=factor, rows=rows) for c in candidates]
         decide = partial(
             choose,
             board=self._board,
             module=module,
             required=manifest.required,
-            payload_bytes=payload,
+            payload_bytes=self.measured.carried_bytes(module, payload),
             source=source,
             now=now,
             module_bytes=sum(m.size for m in manifest.models),
@@ -184,7 +187,7 @@ class View:
             contact=self._own,
             name=self._name,
             caps=self._bounds.caps,
-            rtt_ms=0.0,
+            rtt_ms=self.measured.paths.rtt_of(self._own.node_id),
             load=self._load.record(),
             load_age_s=0.0,
             holds=self._library.holds(module),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from meshnode.ids import ContentHash, NodeId, NodeTag, RequestId, tag_of
-from meshnode.placement.score import UNIT_MS, Score
+from meshnode.placement.score import Score, queued_ms
 from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.messages import LoadRecord, ModuleLoad
 
@@ -33,6 +33,7 @@ class Sent:
     module: NodeTag
     run_ms: float
     promised_ms: float
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class Standing:
         horizon = now - settings.horizon_s
         for sent in self.sent.values():
             known = self.by_module.get(sent.module)
-            each_ms = known.unit * UNIT_MS if known is not None and known.unit else sent.run_ms
+            known_ms = queued_ms(known, sent.rows) if known is not None and known.unit else 0.0
+            each_ms = known_ms or sent.run_ms
             open_ms += each_ms
             if sent.arrives_at >= written_at and sent.sent_at > horizon:
                 unseen_ms += each_ms
@@ -124,7 +126,14 @@ class Scoreboard:
         return record.node == tag_of(speaker) and self.on_record(record, None, now)
 
     def on_sent(
-        self, node: NodeId, request: RequestId, module: ContentHash, made: Promise, now: float
+        self,
+        node: NodeId,
+        request: RequestId,
+        module: ContentHash,
+        made: Promise,
+        now: float,
+        *,
+        rows: int = 1,
     ) -> None:
         """Count a request as in flight at `node` until `on_answer` or `on_gone`."""
         score = made.score
@@ -134,6 +143,7 @@ class Scoreboard:
             module=tag_of(module),
             run_ms=score.run_ms,
             promised_ms=score.promised_ms,
+            rows=rows,
         )
 
     def on_answer(

@@ -25,6 +25,8 @@ class Candidate:
     is_self: bool = False
     bytes_per_ms: float | None = None
     """What its path was measured to carry; None: not known, the setting's estimate."""
+    rows: int = 1
+    """How much there is to run in the request that is placed."""
     run_factor: float = 1.0
     """How many times a usual run a request of this size takes, by what was measured."""
     unfit: str = ""

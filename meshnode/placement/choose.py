@@ -15,7 +15,7 @@ from meshnode.caps import Caps, lacking
 from meshnode.ids import ContentHash, NodeId, NodeTag, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
-from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms, wait_ms
+from meshnode.placement.score import EACH_MS, UNIT_MS, Score, cold_ms, corrected_ms, wait_ms
 from meshnode.wire.messages import LoadRecord, ModuleLoad
 
 
@@ -54,9 +54,10 @@ def choose(
 ) -> Decision:
     """Rank all candidates that can run `module`, by predicted completion (ms), lowest first.
 
-    `payload_bytes` are the inputs; `module_bytes` what a node that does not hold the module would
-    fetch (0: not known). Of equal scores the own node's is first, then whose id is nearer to the
-    own: the order of the candidates decides nothing, and not all nodes pick the same one.
+    `payload_bytes` are the inputs and the answer; `module_bytes` what a node that does not hold the
+    module would fetch (0: not known). Of equal scores the own node's is first, then whose id is
+    nearer to the own: the order of the candidates decides nothing, and not all nodes pick the same
+    one.
     """
     fit, excluded = _filtered(candidates, required, board, now)
     view = Weighing(board, tag_of(module), payload_bytes, module_bytes, source, now)
@@ -144,6 +145,7 @@ class Weighing:
     """What all scores of one decision have in common."""
 
     __slots__ = (
+        "_each_per_speed",
         "_last_server",
         "_module",
         "_module_bytes",
@@ -174,6 +176,7 @@ class Weighing:
         self._last_server = None if last is None else board.standing(last)
         self._speed = 1.0
         self._per_speed: float | None = None
+        self._each_per_speed = 0.0
 
     def learn_runs(self, board: Scoreboard, fit: Sequence[Fit]) -> None:
         """Learn what the module costs per unit of `speed`, if any candidate has not measured it.
@@ -192,13 +195,15 @@ class Weighing:
         speeds = [record.speed for record in records]
         self._speed = max(1.0, median(speeds)) if speeds else 0.0
         ratios = [
-            module.first * UNIT_MS / record.speed
+            (module.first * UNIT_MS / record.speed, EACH_MS[module.each] / record.speed)
             for record in records
             if (module := _module_load(record, self._module)) is not None
             and module.first > 0
             and record.speed > 0
         ]
-        self._per_speed = median(ratios) if ratios else None
+        if ratios:
+            self._per_speed = median(first for first, _ in ratios)
+            self._each_per_speed = median(each for _, each in ratios)
 
     def score(self, c: Candidate, standing: Standing | None) -> Score:
         """Return the prediction for one fit candidate."""
@@ -208,9 +213,13 @@ class Weighing:
         known = _module_load(load, self._module)
         warm = known is not None and known.warm
         measured = known is not None and known.first > 0
-        run = known.first * UNIT_MS if known is not None and measured else self.estimated_ms(load)
+        more = c.rows - 1
+        if known is not None and measured:
+            run = known.first * UNIT_MS + more * EACH_MS[known.each]
+        else:
+            run = self.estimated_ms(load) + more * self.estimated_each_ms(load)
         if c.is_self:
-            network, transfer = 0.0, 0.0
+            network, transfer = c.rtt_ms or 0.0, 0.0
         else:
             network = settings.rtt_prior_ms if c.rtt_ms is None else c.rtt_ms
             transfer = self._transfer_ms
@@ -251,6 +260,19 @@ class Weighing:
         if load.speed <= 0 or self._speed <= 0.0:
             return self._settings.first_prior_ms
         return self._settings.first_prior_ms * load.speed / self._speed
+
+    def estimated_each_ms(self, load: LoadRecord) -> float:
+        """Return b at a node that never measured it."""
+        return self._each_per_speed * max(1.0, load.speed)
+
+
+def usual_ms(scored: Scored, module: ContentHash) -> float:
+    """Return what one row of a module takes at a candidate, whatever this request brings."""
+    load = scored.candidate.load
+    known = None if load is None else _module_load(load, tag_of(module))
+    if known is not None and known.first:
+        return known.first * UNIT_MS
+    return scored.score.run_ms / scored.candidate.run_factor
 
 
 def _module_load(load: LoadRecord, module: NodeTag) -> ModuleLoad | None:

@@ -16,7 +16,7 @@ from meshnode.ids import ContentHash, tag_of
 from meshnode.placement.board import Scoreboard, Standing
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Scored, Weighing, apart, own_number
-from meshnode.placement.score import UNIT_MS, Score, cold_ms, corrected_ms
+from meshnode.placement.score import EACH_MS, UNIT_MS, Score, cold_ms, corrected_ms
 from meshnode.wire.messages import LoadRecord
 
 
@@ -37,6 +37,7 @@ class _Row:
         "candidate",
         "caution_ms",
         "cold_ms",
+        "each_ms",
         "estimated",
         "least_ms",
         "mean_ms",
@@ -58,7 +59,7 @@ class _Row:
         self.per_byte_ms = 1.0 / (candidate.bytes_per_ms or bytes_per_ms)
         self.record: LoadRecord | None = None
         self.mean_ms = self.swing_ms = self.caution_ms = 0.0
-        self.run_ms = self.cold_ms = self.base_ms = self.least_ms = 0.0
+        self.run_ms = self.each_ms = self.cold_ms = self.base_ms = self.least_ms = 0.0
         self.warm = self.estimated = False
 
 
@@ -82,15 +83,15 @@ class Field:
         self._module = tag_of(module)
         self._module_bytes = module_bytes
         prior_ms = self._settings.rtt_prior_ms
-        weighing = Weighing(board, self._module, 0, 0, "", 0.0)
-        weighing.learn_runs(board, [(c, None) for c in candidates])
-        self._estimated_ms = weighing.estimated_ms
+        self._weighing = Weighing(board, self._module, 0, 0, "", 0.0)
+        self._weighing.learn_runs(board, [(c, None) for c in candidates])
         self._own: _Row | None = None
         self._rows: list[_Row] = []
         own = own_number(candidates)
         for c in sorted(candidates, key=lambda c: apart(own, c.contact.node_id)):
             standing = board.known(tag_of(c.contact.node_id))
-            network_ms = 0.0 if c.is_self else prior_ms if c.rtt_ms is None else c.rtt_ms
+            unknown_ms = 0.0 if c.is_self else prior_ms
+            network_ms = unknown_ms if c.rtt_ms is None else c.rtt_ms
             row = _Row(c, standing, network_ms, self._settings.bytes_per_ms)
             if c.is_self:
                 self._own = row
@@ -105,6 +106,7 @@ class Field:
         now: float,
         own: LoadRecord | None,
         run_factor: float = 1.0,
+        rows: int = 1,
     ) -> Pick | None:
         """Return the best candidate, or None where only `choose` can say.
 
@@ -112,7 +114,7 @@ class Field:
         that of every candidate, which is not looked at: a field serves requests of all sizes.
         """
         settings = self._settings
-        more = run_factor - 1.0
+        more, each = run_factor - 1.0, run_factor * (rows - 1)
         last_tag = self._board.last_server(source)
         last = None if last_tag is None else self._board.standing(last_tag)
         best_ms = second_ms = inf
@@ -120,13 +122,14 @@ class Field:
         if self._own is not None:
             if own is None or (own is not self._own.record and not self._read(self._own, own)):
                 return None
-            best, best_ms = self._own, self._own_ms(own, last, now) + more * self._own.run_ms
-        rows = self._usable(now)
-        if rows is None:
+            best, best_ms = self._own, self._own_ms(own, last, now)
+            best_ms += more * best.run_ms + each * best.each_ms
+        usable = self._usable(now)
+        if usable is None:
             return None
-        for row in rows:
+        for row in usable:
             standing = row.standing
-            moved_ms = payload_bytes * row.per_byte_ms + more * row.run_ms
+            moved_ms = payload_bytes * row.per_byte_ms + more * row.run_ms + each * row.each_ms
             if row.least_ms + moved_ms - settings.sticky_ms >= second_ms:
                 continue  # most of a wide view is out before its age is reckoned
             age_ms = (now - standing.written_at) * 1000
@@ -137,7 +140,10 @@ class Field:
                 best, best_ms, second_ms = row, total_ms, best_ms
             elif total_ms < second_ms:
                 second_ms = total_ms
-        return self._picked(best, best_ms, second_ms, payload_bytes, run_factor, last, now)
+        if best is None:
+            return None
+        run_ms = run_factor * (best.run_ms + (rows - 1) * best.each_ms)
+        return self._picked(best, best_ms, second_ms, payload_bytes, run_ms, last, now)
 
     def _usable(self, now: float) -> list[_Row] | None:
         """Read what is new and return who can be asked, or None if `choose` has to judge.
@@ -204,9 +210,11 @@ class Field:
         row.swing_ms = record.wait * UNIT_MS - row.mean_ms
         row.caution_ms = self._settings.pessimism * record.wait_sigma * UNIT_MS
         if known is None or row.estimated:
-            row.run_ms = self._estimated_ms(record)
+            row.run_ms = self._weighing.estimated_ms(record)
+            row.each_ms = self._weighing.estimated_each_ms(record)
         else:
             row.run_ms = known.first * UNIT_MS
+            row.each_ms = EACH_MS[known.each]
         row.cold_ms = 0.0
         if not row.warm:
             holds = row.candidate.holds if row.candidate.is_self else known is not None
@@ -218,21 +226,18 @@ class Field:
 
     def _picked(
         self,
-        row: _Row | None,
+        row: _Row,
         total_ms: float,
         second_ms: float,
         payload_bytes: int,
-        run_factor: float,
+        run_ms: float,
         last: Standing | None,
         now: float,
-    ) -> Pick | None:
+    ) -> Pick:
         """Return the winner with the parts of its score kept apart."""
-        if row is None:
-            return None
         bias_ms = max(0.0, row.standing.bias(now, self._settings))
         sticky_ms = -self._settings.sticky_ms if row.standing is last else 0.0
         moved_ms = 0.0 if row.candidate.is_self else payload_bytes * row.per_byte_ms
-        run_ms = row.run_ms * run_factor
         known_ms = row.network_ms + moved_ms + run_ms + row.cold_ms
         queue_ms = max(0.0, total_ms - known_ms - bias_ms - sticky_ms)
         way = (row.network_ms, moved_ms, queue_ms, run_ms, row.cold_ms)

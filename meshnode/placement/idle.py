@@ -100,6 +100,7 @@ class Waiting:
     """From now, if it stays: its wait and its run."""
     movable: bool
     """Its sender is on the LAN, and it was not given away before."""
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class Offer:
     """What each further one in the batch adds."""
     room: int
     """How many it takes: its batch."""
+    row_ms: float = 0.0
+    """b: what each further row of a request adds to its run."""
 
 
 def given_up(
@@ -131,7 +134,8 @@ def given_up(
         if offer is None or not each.movable:
             continue
         count = taken.get(each.module, 0)
-        there_ms = way_ms + offer.first_ms + count * offer.more_ms
+        run_ms = offer.first_ms + (each.rows - 1) * offer.row_ms
+        there_ms = way_ms + run_ms + count * offer.more_ms
         if count >= offer.room or each.completes_ms - there_ms < settings.release_gain_ms:
             continue
         taken[each.module] = count + 1

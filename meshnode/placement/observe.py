@@ -1,8 +1,9 @@
 """LoadMeter: what a node knows of its own load, and publishes about itself.
 
-placement.md section 2: w = rem + (q div B) * s(B) + (q mod B) * b, where s(n) = (A + b*n) * scale
-is a module's service curve, learned from its measured batches, and rem what is left of the running
-batch (in overrun: half of the overrun). Completion = w + s(1) is then exact for batching lanes too.
+placement.md section 2: w = rem + (q div B) * s(B) + (q mod B) * b, where s(n) = A + b*n is a
+module's service curve (`service.py`), learned from its measured batches, q the rows that wait, and
+rem what is left of the running batch (in overrun: half of the overrun). Completion = w + s(rows) is
+then exact for batching lanes too. A request of B rows or more is a batch of its own.
 A batch that runs models takes every core, so the waits of such modules add up; those of pure Wasm
 modules, which take one, are shared among the cores (`node/turns.py`).
 """
@@ -14,23 +15,13 @@ from math import exp
 
 from meshnode.ids import ContentHash, NodeId, tag_of
 from meshnode.placement.met import WAIT_MEMORY_S, Met
-from meshnode.placement.score import UNIT_MS
+from meshnode.placement.score import UNIT_MS, step_of
+from meshnode.placement.service import ServiceCurve
 from meshnode.wire.limits import MODULES_PER_LOAD_MAX
 from meshnode.wire.messages import LoadRecord, ModuleLoad
 
 REST_MS = 0.05
 """Half of the unit that is published."""
-SCALE_GAIN = 0.05
-"""How fast a curve's scale follows measured/nominal. With 0.2 the noise of single batches (in the
-model a quarter of their time) goes into what is published, and who happens to look fast is flooded:
-p99 is 1.11 times the oracle's and not 1.07 at 80 % load."""
-SURPRISE_GAIN = 0.3
-"""The same after two surprises in a row on one side: a slowed machine shows after few batches."""
-SURPRISE = 1.6
-"""A batch so many times longer or shorter than expected is one; a noise of 0.25 makes one in 40."""
-RATIO_MAX = 4.0
-CURVE_MEMORY = 0.97
-"""Weight that older batches keep with each new one: a curve remembers about 30 batches."""
 PRIOR_MS = 20.0
 """One request of a module that never ran here: while its first batch runs, waiting is not free."""
 CURVES_MAX = 256
@@ -38,64 +29,9 @@ CURVES_MAX = 256
 TIME_MAX = 2**31 - 1
 """Bound of a published time in 0.1 ms (59 hours)."""
 IN_FLIGHT_MAX = 2**16 - 1
-SEQUENCE_SHIFT = 20
-"""A restarted node's sequences are above its old ones: seconds of its start in the high bits."""
-
-
-class ServiceCurve:
-    """How long a batch of n takes: a straight line by weighted least squares, times a scale."""
-
-    def __init__(self, prior_ms: float = 0.0) -> None:
-        self._weight = self._n = self._nn = self._ms = self._n_ms = 0.0
-        self._base_ms = 0.0
-        self._each_ms = prior_ms
-        self._scale = 1.0
-        self._surprise = 0
-        """On which side the last batch was a surprise: -1, 0 or 1."""
-
-    @property
-    def measured(self) -> bool:
-        """Whether any batch was measured."""
-        return self._weight > 0
-
-    @property
-    def each_ms(self) -> float:
-        """b: what one more request in a batch adds."""
-        return self._each_ms * self._scale
-
-    def batch_ms(self, n: int) -> float:
-        """s(n): the expected time of a batch of n; the prior if nothing was measured."""
-        return (self._base_ms + self._each_ms * n) * self._scale if n > 0 else 0.0
-
-    def learn(self, n: int, took_ms: float) -> None:
-        """Take one measured batch; the line moves first, the scale follows what is left.
-
-        A batch that stalled (a page fault, a process that was stopped for seconds) counts as four
-        times what was expected: who publishes seconds is not asked again, and could not recover.
-        """
-        if self.measured:
-            took_ms = min(took_ms, RATIO_MAX * self.batch_ms(n))
-        self._weight = self._weight * CURVE_MEMORY + 1.0
-        self._n = self._n * CURVE_MEMORY + n
-        self._nn = self._nn * CURVE_MEMORY + n * n
-        self._ms = self._ms * CURVE_MEMORY + took_ms
-        self._n_ms = self._n_ms * CURVE_MEMORY + n * took_ms
-        self._fit()
-        nominal_ms = self._base_ms + self._each_ms * n
-        if nominal_ms > 0:
-            ratio = min(RATIO_MAX, max(1 / RATIO_MAX, took_ms / nominal_ms))
-            before, self._surprise = self._surprise, _surprise(ratio / self._scale)
-            again = self._surprise and self._surprise == before
-            self._scale += (SURPRISE_GAIN if again else SCALE_GAIN) * (ratio - self._scale)
-
-    def _fit(self) -> None:
-        """Fit A and b >= 0. All batches of one size: no gain from batching is assumed."""
-        n = self._n / self._weight
-        ms = self._ms / self._weight
-        spread = self._nn / self._weight - n * n
-        slope = (self._n_ms / self._weight - n * ms) / spread if spread > 1e-6 else ms / n
-        self._each_ms = min(max(0.0, slope), ms / n)
-        self._base_ms = max(0.0, ms - self._each_ms * n)
+SEQUENCE_SHIFT = 18
+"""A restarted node's sequences are above its old ones: seconds of its start in the high bits. With
+18 below them a sequence takes seven bytes until 2038."""
 
 
 @dataclass(slots=True)
@@ -103,8 +39,17 @@ class _Running:
     """A batch that runs now."""
 
     size: int
+    """Requests."""
     started_at: float
     expected_ms: float
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What waits for a module."""
+
+    requests: int = 0
+    rows: int = 0
 
 
 class LoadMeter:
@@ -117,11 +62,11 @@ class LoadMeter:
         self._speed = speed
         self._batch_max = batch_max
         self._sequence = started_unix_s << SEQUENCE_SHIFT
-        self._queues: dict[ContentHash, int] = {}
+        self._queues: dict[ContentHash, _Queue] = {}
         self._curves: OrderedDict[ContentHash, ServiceCurve] = OrderedDict()
         self._running: dict[ContentHash, _Running] = {}
         self._bounds: dict[ContentHash, int] = {}
-        """Requests of a full batch, where less than `batch_max` was found to pay."""
+        """Rows of a full batch, where less than `batch_max` was found to pay."""
         self._narrow: dict[ContentHash, int] = {}
         """Modules that take one core, and how many cores there are."""
         self._loads: dict[ContentHash, _Running] = {}
@@ -145,40 +90,59 @@ class LoadMeter:
         """A request came, whether it is taken or not: remember the wait that it met."""
         self._met.asked(self.wait_ms(now), now)
 
-    def enqueued(self, module: ContentHash, now: float) -> None:
+    def enqueued(self, module: ContentHash, now: float, rows: int = 1) -> None:
         """A request joined a lane."""
         self._advance(now)
-        self._queues[module] = self._queues.get(module, 0) + 1
+        queue = self._queues.get(module)
+        if queue is None:
+            queue = self._queues[module] = _Queue()
+        queue.requests += 1
+        queue.rows += rows
         self._wait_ms = self.wait_ms(now)
 
-    def withdrawn(self, module: ContentHash, now: float) -> None:
+    def withdrawn(self, module: ContentHash, now: float, rows: int = 1) -> None:
         """A request left a lane without being started."""
         self._advance(now)
-        self._leave(module, 1)
+        self._leave(module, 1, rows)
         self._wait_ms = self.wait_ms(now)
 
     def started(
-        self, module: ContentHash, count: int, now: float, *, batch_max: int | None = None
+        self,
+        module: ContentHash,
+        count: int,
+        now: float,
+        *,
+        rows: int | None = None,
+        batch_max: int | None = None,
     ) -> None:
-        """A batch of `count` left the lane and runs; a full one has `batch_max` at present."""
+        """A batch of `count` requests left the lane and runs, with so many rows; None: one each.
+
+        A full one has `batch_max` rows at present.
+        """
+        rows = count if rows is None else rows
         if batch_max is not None:
             if self._bounds.get(module) != batch_max:
                 self._said.pop(module, None)
             self._bounds[module] = batch_max
         self._advance(now)
-        self._leave(module, count)
-        expected_ms = self._curve(module).batch_ms(count)
+        self._leave(module, count, rows)
+        curve = self._curves.get(module)
+        expected_ms = PRIOR_MS * count if curve is None else curve.batch_ms(rows)
         self._running[module] = _Running(count, now, expected_ms)
         self._wait_ms = self.wait_ms(now)
 
-    def finished(self, module: ContentHash, count: int, now: float) -> None:
+    def finished(
+        self, module: ContentHash, count: int, now: float, *, rows: int | None = None
+    ) -> None:
         """The module's running batch is done; its time is learned."""
         self._advance(now)
         running = self._running.pop(module, None)
         if running is not None:
             curve = self._curves.setdefault(module, ServiceCurve())
             self._curves.move_to_end(module)
-            curve.learn(max(1, count), max(0.0, now - running.started_at) * 1000)
+            curve.learn(
+                max(1, count if rows is None else rows), max(0.0, now - running.started_at) * 1000
+            )
             self._said.pop(module, None)
             while len(self._curves) > CURVES_MAX:
                 self._curves.popitem(last=False)
@@ -235,8 +199,8 @@ class LoadMeter:
         # Its own lane's work is before a request, whatever the other cores do.
         return wide_ms + max(longest_ms, narrow_ms / cores)
 
-    def completes_ms(self, module: ContentHash, place: int, now: float) -> float:
-        """Return when the request at a place of a module's queue (0: next) would be done.
+    def completes_ms(self, module: ContentHash, before: int, now: float, rows: int = 1) -> float:
+        """Return when a request would be done that has so many rows before it in its queue.
 
         What other modules have waiting is left out: then it is later than this.
         """
@@ -245,9 +209,11 @@ class LoadMeter:
         if running is not None:
             left_ms = max(0.0, running.expected_ms - (now - running.started_at) * 1000)
         curve, bound = self._curve(module), self._bound(module)
-        before = place // bound
-        batch = min(bound, max(1, self._queues.get(module, 0) - before * bound))
-        return left_ms + before * curve.batch_ms(bound) + curve.batch_ms(batch)
+        full = before // bound
+        queue = self._queues.get(module)
+        behind = 0 if queue is None else queue.rows - full * bound
+        batch = max(rows, min(bound, behind))
+        return left_ms + full * curve.batch_ms(bound) + curve.batch_ms(batch)
 
     def _work_ms(self, module: ContentHash, now: float, alone: bool) -> float:
         """Return how long a module's running batch and its queue take."""
@@ -255,26 +221,30 @@ class LoadMeter:
         running = self._running.get(module)
         if running is not None:
             total = _left_ms(running, now)
-        waiting = self._queues.get(module, 0)
-        if not waiting:
+        queue = self._queues.get(module)
+        if queue is None:
             return total
-        curve, bound = self._curve(module), self._bound(module)
-        full, rest = divmod(waiting, bound)
-        # A request of the only busy module joins the last batch; one of another waits for it.
-        last_ms = rest * curve.each_ms if alone else curve.batch_ms(rest)
-        return total + full * curve.batch_ms(bound) + last_ms if full else total + last_ms
+        curve = self._curves.get(module)
+        if curve is None:
+            return total + PRIOR_MS * queue.requests
+        batches = queue.rows // self._bound(module)
+        if batches >= queue.requests:
+            batches = queue.requests
+        elif not alone and batches * self._bound(module) < queue.rows:
+            batches += 1  # a request of the only busy module joins the last one; another's waits
+        return total + batches * curve.base_ms + queue.rows * curve.each_ms
 
     def _bound(self, module: ContentHash) -> int:
         return self._bounds.get(module, self._batch_max)
 
     def more_ms(self, module: ContentHash) -> float:
-        """Return what one more request in a batch of a module adds."""
+        """Return what one more row in a batch of a module adds."""
         return self._curve(module).each_ms
 
-    def first_ms(self, module: ContentHash) -> float | None:
-        """Return s1 of a module, or None if it never ran here."""
+    def first_ms(self, module: ContentHash, rows: int = 1) -> float | None:
+        """Return what a request takes on an empty lane, or None if the module never ran here."""
         curve = self._curves.get(module)
-        return curve.batch_ms(1) if curve is not None and curve.measured else None
+        return curve.batch_ms(rows) if curve is not None and curve.measured else None
 
     def record(
         self,
@@ -294,7 +264,8 @@ class LoadMeter:
         ready = (*warm, *self._loads) if self._loads else warm
         self._sequence += 1
         mean_ms, sigma_ms = self._met.expected(self._mean_ms, self._square_ms)
-        running = sum(batch.size for batch in self._running.values())
+        here = sum(batch.size for batch in self._running.values())
+        here += sum(queue.requests for queue in self._queues.values())
         return LoadRecord(
             node=self._tag,
             sequence=self._sequence,
@@ -302,7 +273,7 @@ class LoadMeter:
             wait=_units(self._wait_ms),
             wait_mean=_units(mean_ms),
             wait_sigma=_units(sigma_ms),
-            in_flight=min(IN_FLIGHT_MAX, running + sum(self._queues.values())),
+            in_flight=min(IN_FLIGHT_MAX, here),
             draining=draining,
             speed=self._speed,
             modules=tuple(self._module_load(m, m in ready) for m in self._shown(held, ready)),
@@ -337,16 +308,23 @@ class LoadMeter:
             warm=warm,
             first=max(1, _units(curve.batch_ms(1))),
             unit=max(1, _units(curve.batch_ms(bound) / bound)),
+            each=step_of(curve.each_ms),
         )
 
     def _curve(self, module: ContentHash) -> ServiceCurve:
         return self._curves.get(module) or _UNKNOWN
 
-    def _leave(self, module: ContentHash, count: int) -> None:
+    def _leave(self, module: ContentHash, count: int, rows: int) -> None:
         """Take requests off a queue; never below none, whatever the caller counted twice."""
-        waiting = self._queues.pop(module, 0) - count
-        if waiting > 0:
-            self._queues[module] = waiting
+        queue = self._queues.get(module)
+        if queue is None:
+            return
+        queue.requests -= count
+        queue.rows -= rows
+        if queue.requests <= 0:
+            del self._queues[module]
+        elif queue.rows < queue.requests:
+            queue.rows = queue.requests  # each has one at least
 
     def _advance(self, now: float) -> None:
         """Fold the time since the last look into the mean and variance of w.
@@ -364,11 +342,6 @@ class LoadMeter:
             self._square_ms += share * (middle_ms * middle_ms - self._square_ms)
         self._seen_at = now
         self._wait_ms = ended_ms
-
-
-def _surprise(ratio: float) -> int:
-    """Return whether a batch took far longer than expected (1), far shorter (-1), or neither."""
-    return (ratio > SURPRISE) - (ratio < 1 / SURPRISE)
 
 
 def _left_ms(running: _Running, now: float) -> float:

@@ -5,7 +5,7 @@ The formula of placement.md section 2. For a record of age a, with everything in
     e     = exp(-a / tau)
     w     = max(0, mean + (wait - mean) * e + kappa * sigma * sqrt(1 - e^2))
     w     = max(w + (1 + chi) * unseen, open)
-    score = rtt + transfer + w + s1 + cold + max(0, bias) - sticky
+    score = rtt + transfer + w + s(rows) + cold + max(0, bias) - sticky
 
 The second line is an Ornstein-Uhlenbeck process: what was said decays to the node's own mean, and
 caution grows to one sigma. `unseen` is the work of our own requests that the record cannot know of
@@ -13,26 +13,31 @@ yet, `open` that of all our unanswered ones there. For the own node the wait is 
 caution and corrections fall away.
 """
 
-from math import exp, sqrt
+from math import exp, log2, sqrt
 from typing import NamedTuple
 
 from meshnode.placement.settings import PlacementSettings
+from meshnode.wire.messages import ModuleLoad
 
 UNIT_MS = 0.1
 """Times in a `LoadRecord` count tenths of a millisecond."""
+STEPS = 8
+"""What one more row takes is told in steps, so many for each doubling: within 4.5 %, in a byte."""
+STEP_MAX = 255
+LEAST_EACH_MS = 0.001
 
 
 class Score(NamedTuple):
     """Lower is better. A tuple and not a dataclass: a decision makes one for each candidate."""
 
     network_ms: float
-    """One round trip."""
+    """One round trip; at the own node what its event loop takes."""
     transfer_ms: float
     """The inputs at the estimated bandwidth."""
     queue_ms: float
     """w: until a request that arrives now would start."""
     run_ms: float
-    """s1: one request alone on an empty lane."""
+    """s: the request alone on an empty lane."""
     cold_ms: float
     """Fetching and loading the module where it is not warm."""
     bias_ms: float
@@ -100,3 +105,27 @@ def cold_ms(holds: bool, module_bytes: int, settings: PlacementSettings) -> floa
     if holds:
         return settings.load_ms
     return settings.load_ms + settings.fetch_ms + module_bytes / settings.bytes_per_ms
+
+
+def step_of(each_ms: float) -> int:
+    """Return the step of `ModuleLoad.each` nearest to what one more row takes; 0: nothing."""
+    if each_ms < LEAST_EACH_MS:
+        return 0
+    return min(STEP_MAX, 1 + round(STEPS * log2(each_ms / LEAST_EACH_MS)))
+
+
+EACH_MS = (0.0, *(LEAST_EACH_MS * 2 ** (step / STEPS) for step in range(STEP_MAX)))
+"""By step."""
+
+
+def queued_ms(known: ModuleLoad, rows: int) -> float:
+    """Return c: what a request that waits adds to the wait of those that come after it.
+
+    Its rows, and its part of what a batch takes however small; all of that if it fills one.
+    """
+    if rows == 1:
+        return known.unit * UNIT_MS
+    each_ms = EACH_MS[known.each]
+    base_ms = max(0.0, known.first * UNIT_MS - each_ms)
+    shared_ms = max(0.0, known.unit * UNIT_MS - each_ms)
+    return rows * each_ms + min(base_ms, rows * shared_ms)

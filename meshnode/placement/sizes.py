@@ -1,7 +1,8 @@
-"""How much longer requests of one size run than a module's usual one, on any node.
+"""How much longer requests of one size run than their rows say, on any node.
 
-A node publishes one time for a request of a module; requests of 1 and of 64 images are not one
-time. Whoever sends them sees both sizes and times, and learns the factor for each power of two.
+A node publishes what one row takes and what each further one adds. Where a module has no rows, or
+what they take is no straight line, whoever sends its requests sees sizes and times, and learns what
+is left as a factor for each power of two of the bytes.
 """
 
 from collections import OrderedDict
@@ -10,8 +11,15 @@ from math import exp, log
 
 from meshnode.ids import ContentHash
 
-GAIN = 0.1
+GAIN = 0.05
 """How fast a factor follows, after as many measurements as make that a plain mean."""
+USUAL = log(1.6)
+"""A first measurement no further off is noise until more say so; one that is, is taken."""
+DOUBT = 4
+"""So many measurements weigh as much as the assumption that the rows say it all."""
+EARLY = 3
+STEP_MAX = 0.5
+"""One run moves a factor as if it had been off by no more than this, in logarithms."""
 FACTOR_MAX = 100.0
 SIZES_MAX = 1024
 """Modules times sizes."""
@@ -20,7 +28,7 @@ SIZES_MAX = 1024
 @dataclass(slots=True)
 class _Size:
     log_factor: float = 0.0
-    count: int = 0
+    count: int = DOUBT
 
 
 class Sizes:
@@ -36,11 +44,17 @@ class Sizes:
         if run_ms <= 0.0 or usual_ms <= 0.0:
             return
         key = module, payload_bytes.bit_length()
-        size = self._sizes.pop(key, None) or _Size()
-        self._sizes[key] = size
-        size.count += 1
+        size = self._sizes.pop(key, None)
         seen = log(min(FACTOR_MAX, max(1 / FACTOR_MAX, run_ms / usual_ms)))
-        size.log_factor += max(GAIN, 1 / size.count) * (seen - size.log_factor)
+        if size is None:
+            size = _Size() if abs(seen) <= USUAL else _Size(seen, 1)
+        elif size.count <= EARLY and seen < size.log_factor - USUAL:
+            size = _Size(seen, 1)  # those before met cold caches
+        else:
+            size.count += 1
+            step = min(STEP_MAX, max(-STEP_MAX, seen - size.log_factor))
+            size.log_factor += max(GAIN, 1 / size.count) * step
+        self._sizes[key] = size
         while len(self._sizes) > SIZES_MAX:
             self._sizes.popitem(last=False)
 

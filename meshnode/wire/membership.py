@@ -22,9 +22,11 @@ class ModuleLoad:
     warm: bool
     """A lane is ready; else the module is only held on disk."""
     first: int
-    """s1: time to complete one request on an empty lane; 0 if never measured."""
+    """s1: time to complete one row on an empty lane; 0 if never measured."""
     unit: int
-    """c: additional waiting that one more queued request causes (s(B)/B)."""
+    """c: additional waiting that one more queued row causes (s(B)/B)."""
+    each: int = 0
+    """b: what one more row of a request adds to its run: 0 nothing, else 2^((each - 1) / 8) us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

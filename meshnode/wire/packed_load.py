@@ -1,7 +1,7 @@
-"""A load record as one byte string: it rides on most messages, so it is 38 bytes with one module.
+"""A load record as one byte string: it rides on most messages, so it is 39 bytes with one module.
 
     tag 8 || sequence || age_ms || wait || wait_mean || wait_sigma || speed || busy
-    and for each module  tag 8 || first * 2 + warm || unit
+    and for each module  tag 8 || first * 2 + warm || unit || each
 
 `busy` is in_flight * 2 + draining.
 
@@ -16,11 +16,11 @@ from meshnode.wire.membership import LoadRecord, ModuleLoad
 from meshnode.wire.schema import Misfit, Value
 
 TAG_BYTES = 8
-U16_BITS, U32_BITS, U64_BITS = 16, 32, 64
+U8_BITS, U16_BITS, U32_BITS, U64_BITS = 8, 16, 32, 64
 HEAD_BITS = (U64_BITS, U32_BITS, U32_BITS, U32_BITS, U32_BITS, U32_BITS, U16_BITS + 1)
 """Of sequence, age, wait, mean, sigma, speed, and in flight with its flag."""
-MODULE_BITS = (U32_BITS + 1, U32_BITS)
-BYTES_MAX = TAG_BYTES + 10 + 5 * 5 + 3 + MODULES_PER_LOAD_MAX * (TAG_BYTES + 5 + 5)
+MODULE_BITS = (U32_BITS + 1, U32_BITS, U8_BITS)
+BYTES_MAX = TAG_BYTES + 10 + 5 * 5 + 3 + MODULES_PER_LOAD_MAX * (TAG_BYTES + 5 + 5 + 2)
 
 
 class LoadField:
@@ -48,6 +48,7 @@ class LoadField:
             done += _tag(each.module)
             _put(done, each.first * 2 + each.warm, MODULE_BITS[0])
             _put(done, each.unit, MODULE_BITS[1])
+            _put(done, each.each, MODULE_BITS[2])
         return bytes(done)
 
     def unpack(self, plain: Plain) -> Value:
@@ -64,8 +65,10 @@ class LoadField:
             tag = NodeTag(plain[at : at + TAG_BYTES])
             first, at = _take(plain, at + TAG_BYTES, MODULE_BITS[0])
             unit, at = _take(plain, at, MODULE_BITS[1])
+            more, at = _take(plain, at, MODULE_BITS[2])
+            warm = bool(first & 1)
             modules.append(
-                ModuleLoad(module=tag, warm=bool(first & 1), first=first >> 1, unit=unit)
+                ModuleLoad(module=tag, warm=warm, first=first >> 1, unit=unit, each=more)
             )
         if len(modules) > MODULES_PER_LOAD_MAX:
             raise Misfit(f"has more than {MODULES_PER_LOAD_MAX} modules")

@@ -20,6 +20,7 @@ BENCHES = {
     "channel": "channels and datagrams against bare trio sockets, between two processes",
     "dht": "records put and got among 30 and 100 real nodes, 30 % of them killed",
     "predict": "a predict at a warm node, here and remote, against onnxruntime",
+    "predictions": "predicted against actual time of requests of many sizes, at three nodes",
     "fetch": "a module fetched by its hash, against a plain TCP copy",
     "placement": "a decision over 32 candidates",
     "soak": "resident memory over 10^5 requests, 10^4 traps, 100 loads and unloads",
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
         return 2
     if args.list:
-        print("\n".join(f"{name:<10}{meaning}" for name, meaning in BENCHES.items()))
+        print("\n".join(f"{name:<12}{meaning}" for name, meaning in BENCHES.items()))
         return 0
     facts = machine_facts()
     print(text(facts))

@@ -69,7 +69,14 @@ def tensors(draw) -> TensorHeader:
 
 def loads() -> st.SearchStrategy[messages.LoadRecord]:
     tags, u32 = st.binary(min_size=8, max_size=8), st.integers(0, 2**32 - 1)
-    modules = st.builds(messages.ModuleLoad, module=tags, warm=st.booleans(), first=u32, unit=u32)
+    modules = st.builds(
+        messages.ModuleLoad,
+        module=tags,
+        warm=st.booleans(),
+        first=u32,
+        unit=u32,
+        each=st.integers(0, 255),
+    )
     return st.builds(
         messages.LoadRecord,
         node=tags,

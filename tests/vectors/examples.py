@@ -41,7 +41,7 @@ GIVEN, HELD = bytes([0xC0] * 8), bytes([0xC1] * 8)
 
 LOAD = m.LoadRecord(
     node=tag_of(ALICE_ID),
-    sequence=(1_700_000_000 << 20) + 5,
+    sequence=(1_700_000_000 << 18) + 5,
     age_ms=120,
     wait=84,
     wait_mean=60,
@@ -49,7 +49,7 @@ LOAD = m.LoadRecord(
     in_flight=3,
     draining=False,
     speed=310,
-    modules=(m.ModuleLoad(module=tag_of(MODULE), warm=True, first=9, unit=4),),
+    modules=(m.ModuleLoad(module=tag_of(MODULE), warm=True, first=9, unit=4, each=70),),
 )
 DAVE_KEYS = Identity.from_seed(bytes([0xDA] * 32))
 ERIN_KEYS = Identity.from_seed(bytes([0xE1] * 32))

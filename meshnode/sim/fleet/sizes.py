@@ -55,10 +55,10 @@ def record_bytes(modules: int) -> int:
 
 
 def _typical(modules: int) -> LoadRecord:
-    each = ModuleLoad(module=NodeTag(bytes([255] * 8)), warm=True, first=620, unit=620)
+    each = ModuleLoad(module=NodeTag(bytes([255] * 8)), warm=True, first=620, unit=620, each=100)
     return LoadRecord(
         node=NodeTag(bytes([255] * 8)),
-        sequence=1_700_000_000 << 20,
+        sequence=1_700_000_000 << 18,
         age_ms=0,
         wait=800,
         wait_mean=700,

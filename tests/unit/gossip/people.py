@@ -68,7 +68,9 @@ def load(contact: Contact, sequence: int = 1, age_ms: int = 0, modules: int = 0)
         draining=False,
         speed=100,
         modules=tuple(
-            ModuleLoad(module=NodeTag(bytes([i]) * 8), warm=True, first=2**32 - 1, unit=2**32 - 1)
+            ModuleLoad(
+                module=NodeTag(bytes([i]) * 8), warm=True, first=2**32 - 1, unit=2**32 - 1, each=255
+            )
             for i in range(modules)
         ),
     )

@@ -26,19 +26,27 @@ def asked(size: int) -> Predict:
     )
 
 
-def answer(run_ms: float, batch: int = 1) -> Prediction:
+def answer(run_ms: float, batch: int = 1, size: int = 0) -> Prediction:
+    head = TensorHeader(name="y", dtype="uint8", shape=(size,), size=size)
     return Prediction(
         request_id=RequestId(bytes(16)),
         served_by=node("a").contact.node_id,
         module=MODULE,
-        tensors=(),
+        tensors=(head,),
         timing=Timing(queue_us=2000, run_us=round(run_ms * 1000)),
         batch=batch,
     )
 
 
 def learn(
-    known: Measured, size: int, run_ms: float, way_ms: float, *, trips: int = 1, **how: bool
+    known: Measured,
+    size: int,
+    run_ms: float,
+    way_ms: float,
+    *,
+    trips: int = 1,
+    answered: int = 0,
+    **how: bool,
 ) -> None:
     scored = Scored(
         node("a", is_self=how.get("here", False)),
@@ -57,7 +65,7 @@ def learn(
     known.answered(
         scored,
         asked(size),
-        answer(run_ms, 4 if how.get("batched") else 1),
+        answer(run_ms, 4 if how.get("batched") else 1, answered),
         predicted_ms=took_ms,
         took_ms=took_ms,
         trips=trips,
@@ -89,11 +97,19 @@ def test_what_is_no_measurement_of_a_lone_run_teaches_no_size(how: str) -> None:
     assert known.factor(MODULE, 1000) == 1.0
 
 
-def test_the_own_node_has_no_way_and_a_cold_start_no_prediction() -> None:
+def test_the_own_node_carries_nothing_and_a_cold_start_is_no_prediction() -> None:
     known = Measured()
-    learn(known, 1000, 40.0, 3.0, here=True, cold=True)
-    assert known.paths.rtt_of(node("a").contact.node_id) is None
+    learn(known, 1_000_000, 40.0, 3.0, here=True, cold=True)
+    assert known.paths.rtt_of(node("a").contact.node_id) == pytest.approx(3.0)
+    assert known.paths.rate_of(node("a").contact.node_id) is None
     assert known.accuracy.near is None
+
+
+def test_an_answer_is_carried_too() -> None:
+    known = Measured()
+    assert known.carried_bytes(MODULE, 1000) == 1000
+    learn(known, 1000, 40.0, 3.0, answered=2000)
+    assert known.carried_bytes(MODULE, 500) == 1500
 
 
 def test_a_price_is_that_of_a_usual_request() -> None:

@@ -36,15 +36,19 @@ def record(
     sigma: float = 0.0,
     run: float = 10.0,
     unit: float | None = None,
+    each: int = 0,
     warm: bool = True,
     speed: int = 100,
     sequence: int = 1,
     draining: bool = False,
     holds: bool = True,
 ) -> LoadRecord:
-    each = run if unit is None else unit
     module = ModuleLoad(
-        module=tag_of(MODULE), warm=warm, first=round(run * 10), unit=round(each * 10)
+        module=tag_of(MODULE),
+        warm=warm,
+        first=round(run * 10),
+        unit=round((run if unit is None else unit) * 10),
+        each=each,
     )
     return LoadRecord(
         node=tag_of(node_id(name)),

@@ -8,7 +8,7 @@ from meshnode.ids import tag_of
 from meshnode.placement.board import InFlight, Scoreboard
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Scored
-from meshnode.placement.score import Score
+from meshnode.placement.score import Score, step_of
 from meshnode.placement.settings import PlacementSettings
 from tests.unit.placement.nodes import MODULE, NOW, OTHER, node, node_id, record, request
 
@@ -57,6 +57,19 @@ def test_a_request_is_unseen_until_a_record_is_written_after_its_arrival() -> No
     board.on_sent(A, request(1), MODULE, promise(network=20.0), NOW)  # arrives 10 ms later
     assert in_flight(board, NOW + 0.009, NOW + 0.02) == InFlight(4.0, 4.0)
     assert in_flight(board, NOW + 0.011, NOW + 0.02) == InFlight(0.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "adds_ms"),
+    [(1, 4.0), (2, 2 * 1.0 + 2 * 3.0), (3, 3 * 1.0 + 9.0), (100, 100 * 1.0 + 9.0)],
+)
+def test_a_request_in_flight_adds_its_rows_and_its_part_of_a_batch(
+    rows: int, adds_ms: float
+) -> None:
+    board = Scoreboard()
+    board.on_record(record("a", run=10.0, unit=4.0, each=step_of(1.0)), None, NOW)
+    board.on_sent(A, request(1), MODULE, promise(), NOW, rows=rows)
+    assert in_flight(board, NOW, NOW).open_ms == pytest.approx(adds_ms, rel=0.05)
 
 
 def test_beyond_the_horizon_a_request_is_open_but_not_unseen() -> None:

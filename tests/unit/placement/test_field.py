@@ -24,6 +24,7 @@ loads = st.fixed_dictionaries(
         "sigma": st.floats(0, 100),
         "run": st.one_of(st.just(0.0), st.floats(0.1, 300)),
         "unit": st.floats(0.1, 300),
+        "each": st.integers(0, 160),
         "warm": st.booleans(),
         "holds": st.booleans(),
     }
@@ -37,13 +38,16 @@ def both(
     payload: int = 0,
     source: str = "",
     factor: float = 1.0,
+    rows: int = 1,
 ) -> tuple[Pick | None, Decision]:
     limit_s = board.settings.record_age_s_max
     fit = [c for c in nodes if not unfitness(c, int(Caps.CPU), limit_s)]
     field = Field(fit, board=board, module=MODULE)
     own = next((c.load for c in nodes if c.is_self), None)
-    pick = field.pick(payload_bytes=payload, source=source, now=NOW, own=own, run_factor=factor)
-    sized = [replace(c, run_factor=factor) for c in nodes]
+    pick = field.pick(
+        payload_bytes=payload, source=source, now=NOW, own=own, run_factor=factor, rows=rows
+    )
+    sized = [replace(c, run_factor=factor, rows=rows) for c in nodes]
     return pick, decide(*sized, board=board, payload_bytes=payload, source=source)
 
 
@@ -64,6 +68,7 @@ def heard(board: Scoreboard, name: str, age_s: float, rtt: float, **load: float)
     st.integers(0, 10_000_000),
     st.sampled_from(["", "camera"]),
     st.sampled_from([1.0, 0.02, 0.5, 3.0, 90.0]),
+    st.sampled_from([1, 2, 64]),
 )
 def test_the_pick_is_the_first_of_the_decision(
     told: list[dict[str, float]],
@@ -73,6 +78,7 @@ def test_the_pick_is_the_first_of_the_decision(
     payload: int,
     source: str,
     factor: float,
+    rows: int,
 ) -> None:
     board = Scoreboard(PlacementSettings())
     nodes = [
@@ -86,8 +92,8 @@ def test_the_pick_is_the_first_of_the_decision(
     for number, (name, ago) in enumerate(sent, 100):
         for scored in decide(*nodes, board=board).ranked:
             if scored.candidate.name == name:
-                board.on_sent(node_id(name), request(number), MODULE, scored, NOW - ago)
-    pick, made = both(board, nodes, payload, source, factor)
+                board.on_sent(node_id(name), request(number), MODULE, scored, NOW - ago, rows=rows)
+    pick, made = both(board, nodes, payload, source, factor, rows)
     assert pick is not None
     best_ms = made.ranked[0].score.total_ms
     tied = [s for s in made.ranked if s.score.total_ms <= best_ms + 1e-6]  # sums of another order

@@ -1,5 +1,7 @@
 """Whom a dry node calls and when, and what the one called gives up."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,3 +88,10 @@ def test_nobody_loses_by_moving(
     stay = {each.request: each.completes_ms for each in queue}
     for place, request in enumerate(given):
         assert way + first + place * more <= stay[request] - SETTINGS.release_gain_ms + 1e-6
+
+
+def test_a_large_request_is_reckoned_large_there_too() -> None:
+    large = [Waiting(request=RequestId(b"\0"), module=M, completes_ms=60.0, movable=True, rows=11)]
+    offer = Offer(first_ms=20.0, more_ms=5.0, room=2, row_ms=5.0)
+    assert given_up(large, {M: offer}, 0.0, SETTINGS) == []
+    assert given_up(large, {M: replace(offer, row_ms=1.0)}, 0.0, SETTINGS) == [b"\0"]

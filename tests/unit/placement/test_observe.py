@@ -1,16 +1,14 @@
 """LoadMeter: what a node says about itself is what a request arriving now would meet."""
 
-from itertools import pairwise
 from math import inf
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from meshnode.ids import ContentHash, tag_of
-from meshnode.placement.observe import IN_FLIGHT_MAX, PRIOR_MS, TIME_MAX, LoadMeter, ServiceCurve
-from meshnode.wire.messages import LoadRecord
+from meshnode.placement.observe import IN_FLIGHT_MAX, PRIOR_MS, TIME_MAX, LoadMeter
+from meshnode.placement.score import EACH_MS, UNIT_MS
+from meshnode.wire.messages import LoadRecord, ModuleLoad
 from tests.unit.placement.nodes import MODULE, OTHER, node_id
 
 
@@ -33,53 +31,6 @@ def taught(batch_max: int = 4, base_ms: float = 6.0, each_ms: float = 4.0) -> Lo
 
 def said(made: LoadMeter, now: float, *, warm: tuple[ContentHash, ...] = ()) -> LoadRecord:
     return made.record(now, held=(MODULE, OTHER), warm=warm, draining=False)
-
-
-def test_the_curve_is_the_line_through_the_batches() -> None:
-    curve = ServiceCurve()
-    for n in (1, 8, 3, 5) * 10:
-        curve.learn(n, 10.0 + 3.0 * n)
-    assert curve.batch_ms(1) == pytest.approx(13.0, rel=0.01)
-    assert curve.batch_ms(8) == pytest.approx(34.0, rel=0.01)
-    assert curve.each_ms == pytest.approx(3.0, rel=0.01)
-    assert curve.batch_ms(0) == 0.0
-
-
-def test_with_batches_of_one_size_no_gain_from_batching_is_assumed() -> None:
-    curve = ServiceCurve()
-    for _ in range(5):
-        curve.learn(1, 7.0)
-    assert curve.batch_ms(1) == pytest.approx(7.0)
-    assert curve.batch_ms(8) == pytest.approx(56.0)
-
-
-def test_a_machine_that_slows_down_shows_within_ten_batches() -> None:
-    curve = ServiceCurve()
-    for _ in range(50):
-        curve.learn(1, 10.0)
-    for _ in range(10):
-        curve.learn(1, 30.0)
-    assert 25.0 < curve.batch_ms(1) < 40.0
-
-
-def test_one_stalled_batch_does_not_ruin_the_curve() -> None:
-    curve = ServiceCurve()
-    for _ in range(40):
-        curve.learn(1, 10.0)
-    curve.learn(1, 1000.0)
-    for _ in range(10):
-        curve.learn(1, 10.0)
-    assert curve.batch_ms(1) < 40.0
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 16), st.floats(0.0, 1000.0)), min_size=1, max_size=30))
-def test_no_measurements_make_a_curve_fall(batches: list[tuple[int, float]]) -> None:
-    curve = ServiceCurve()
-    for n, took_ms in batches:
-        curve.learn(n, took_ms)
-    times = [curve.batch_ms(n) for n in range(17)]
-    assert all(a <= b + 1e-9 for a, b in pairwise(times))
 
 
 def test_an_idle_node_has_no_wait() -> None:
@@ -199,24 +150,11 @@ def test_sequences_rise_and_a_restart_starts_above() -> None:
 def test_numbers_stay_within_what_the_wire_can_say() -> None:
     made = meter()
     for _ in range(70_000):
-        made._queues[MODULE] = made._queues.get(MODULE, 0) + 1
-    made.enqueued(MODULE, 0.0)
+        made.enqueued(MODULE, 0.0)
     made.started(MODULE, 1, 0.0)
     record = said(made, 1e9)
     assert record.wait == TIME_MAX
     assert record.in_flight == IN_FLIGHT_MAX
-
-
-def test_a_node_that_was_stopped_for_seconds_is_soon_believed_again() -> None:
-    """SIGSTOP, a suspended laptop: one batch of 10 s must not make the module look that slow."""
-    curve = ServiceCurve()
-    for _ in range(20):
-        curve.learn(1, 2.0)
-    curve.learn(1, 10_000.0)
-    assert curve.batch_ms(1) < 8.0
-    for _ in range(20):
-        curve.learn(1, 2.0)
-    assert curve.batch_ms(1) == pytest.approx(2.0, rel=0.3)
 
 
 def test_modules_that_take_one_core_share_the_cores() -> None:
@@ -315,3 +253,41 @@ def test_what_requests_at_random_meet_is_about_the_mean_over_time() -> None:
         for made in (plain, asked):
             means[made] += said(made, now).wait_mean
     assert 0.6 * means[plain] < means[asked] <= means[plain], "it is noise that makes it less"
+
+
+def test_what_waits_and_runs_counts_by_its_rows() -> None:
+    made = taught(batch_max=4)
+    made.enqueued(MODULE, 0.0, rows=2)
+    made.started(MODULE, 1, 0.0, rows=2)  # s(2) = 14 ms
+    assert made.wait_ms(0.0) == pytest.approx(14.0, rel=0.01)
+    made.enqueued(MODULE, 0.0, rows=10)  # more than a batch: alone, s(10) = 46 ms
+    assert made.wait_ms(0.0) == pytest.approx(14.0 + 46.0, rel=0.01)
+    assert said(made, 0.0).in_flight == 2
+    made.withdrawn(MODULE, 0.0, rows=10)
+    assert made.wait_ms(0.0) == pytest.approx(14.0, rel=0.01)
+    assert made.first_ms(MODULE, rows=16) == pytest.approx(70.0, rel=0.01)
+
+
+def test_a_place_in_the_queue_is_by_the_rows_before_it() -> None:
+    made = taught(batch_max=4)
+    for rows in (4, 2, 8):
+        made.enqueued(MODULE, 0.0, rows=rows)
+    assert made.completes_ms(MODULE, 0, 0.0, rows=4) == pytest.approx(22.0, rel=0.01)
+    assert made.completes_ms(MODULE, 4, 0.0, rows=2) == pytest.approx(44.0, rel=0.01)
+    assert made.completes_ms(MODULE, 6, 0.0, rows=8) == pytest.approx(22.0 + 38.0, rel=0.01)
+
+
+def test_a_module_never_run_is_waited_for_by_requests_and_not_by_rows() -> None:
+    made = meter()
+    made.enqueued(MODULE, 0.0, rows=64)
+    assert made.wait_ms(0.0) == PRIOR_MS
+
+
+def test_a_record_says_what_one_more_row_takes() -> None:
+    (told, _) = said(taught(base_ms=1.0, each_ms=0.02), 0.0).modules
+    assert run_of(told, 1) == pytest.approx(1.0, abs=0.06)
+    assert run_of(told, 64) == pytest.approx(1.0 + 64 * 0.02, rel=0.05)
+
+
+def run_of(told: ModuleLoad, rows: int) -> float:
+    return told.first * UNIT_MS + (rows - 1) * EACH_MS[told.each]

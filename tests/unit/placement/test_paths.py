@@ -1,6 +1,7 @@
 """What a path carries is learned from big payloads, and believed within bounds."""
 
 from math import isfinite
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -19,12 +20,32 @@ from tests.unit.placement.nodes import node_id
 A, B = node_id("a"), node_id("b")
 
 
-def test_small_payloads_tell_the_round_trip_and_middling_ones_nothing() -> None:
+def test_small_payloads_tell_the_round_trip_and_the_others_the_rate() -> None:
     paths = Paths()
-    paths.learn(A, BIG_BYTES - 1, 500.0)
-    assert (paths.rtt_of(A), paths.rate_of(A)) == (None, None)
     paths.learn(A, SMALL_BYTES, 4.0)
     assert (paths.rtt_of(A), paths.rate_of(A)) == (4.0, None)
+    paths.learn(B, BIG_BYTES, 4.0 + BIG_BYTES / 20_000, 4.0)
+    assert paths.rtt_of(B) is None
+    assert paths.rate_of(B) == pytest.approx(20_000)
+
+
+def test_middling_payloads_correct_the_rate_bit_by_bit_whatever_the_loop_s_noise() -> None:
+    paths, rng = Paths(), Random(1)
+    for _ in range(300):
+        carried = rng.randrange(SMALL_BYTES + 1, 4 * SMALL_BYTES)
+        paths.learn(A, 100, rng.uniform(1.5, 2.5))
+        paths.learn(A, carried, carried / 200_000 + rng.uniform(1.5, 2.5))
+    assert paths.rtt_of(A) == pytest.approx(2.0, rel=0.15)
+    rate = paths.rate_of(A)
+    assert rate is not None
+    assert 64_000 / rate == pytest.approx(64_000 / 200_000, abs=0.3), "in ms, as it is used"
+
+
+def test_the_first_call_of_all_made_the_connection() -> None:
+    paths = Paths()
+    paths.learn(A, 100, 40.0)
+    paths.learn(A, 100, 2.0)
+    assert paths.rtt_of(A) == 2.0
 
 
 def test_a_busy_loop_is_no_measurement_of_the_way() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshnode.placement.score import Score, cold_ms, corrected_ms, wait_ms
+from meshnode.placement.score import EACH_MS, Score, cold_ms, corrected_ms, step_of, wait_ms
 from meshnode.placement.settings import PlacementSettings
 
 DEFAULTS = PlacementSettings(pessimism=1.0, crowd=1.0)
@@ -76,3 +76,15 @@ def test_the_explained_parts_sum_to_the_total(score: Score) -> None:
 
 def test_a_promise_is_without_cold_start_bias_and_bonus() -> None:
     assert Score(1.0, 2.0, 3.0, 4.0, 500.0, 60.0, -5.0, False).promised_ms == 10.0
+
+
+@given(st.floats(0.001, 1e6))
+def test_what_one_more_row_takes_is_told_within_five_percent(each_ms: float) -> None:
+    assert EACH_MS[step_of(each_ms)] == pytest.approx(each_ms, rel=0.05)
+
+
+@pytest.mark.parametrize("each_ms", [0.0, 0.0009, 1e12])
+def test_every_step_fits_a_byte_and_has_a_time(each_ms: float) -> None:
+    assert 0 <= step_of(each_ms) <= 255
+    assert len(EACH_MS) == 256
+    assert list(EACH_MS) == sorted(EACH_MS)

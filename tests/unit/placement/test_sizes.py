@@ -1,6 +1,7 @@
 """Requests of different sizes of one module are predicted apart."""
 
 from math import isfinite
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -30,9 +31,24 @@ def test_it_follows_what_changes_and_one_stall_hardly_moves_it() -> None:
         sizes.learn(MODULE, 1000, 10.0, 10.0)
     sizes.learn(MODULE, 1000, 100.0, 10.0)
     assert sizes.factor(MODULE, 1000) < 1.3
-    for _ in range(50):
+    for _ in range(100):
         sizes.learn(MODULE, 1000, 20.0, 10.0)
     assert sizes.factor(MODULE, 1000) == pytest.approx(2.0, rel=0.01)
+
+
+def test_noise_about_what_the_rows_say_is_no_factor() -> None:
+    sizes, rng = Sizes(), Random(2)
+    for _ in range(40):
+        sizes.learn(MODULE, 1000, 10.0 * rng.lognormvariate(0.0, 0.4), 10.0)
+    assert sizes.factor(MODULE, 1000) == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_first_run_on_cold_caches_is_forgotten() -> None:
+    sizes = Sizes()
+    sizes.learn(MODULE, 1000, 300.0, 10.0)
+    assert sizes.factor(MODULE, 1000) == pytest.approx(30.0)
+    sizes.learn(MODULE, 1000, 20.0, 10.0)
+    assert sizes.factor(MODULE, 1000) == pytest.approx(2.0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**26), st.floats(), st.floats()), max_size=20))

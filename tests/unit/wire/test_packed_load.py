@@ -35,7 +35,7 @@ def test_any_bytes_are_read_in_one_way_or_refused(data: bytes) -> None:
 
 
 def test_a_busy_node_with_one_module_takes_at_most_forty_bytes() -> None:
-    module = replace(LOAD.modules[0], first=1300, unit=1300)
+    module = replace(LOAD.modules[0], first=1300, unit=1300, each=120)
     busy = replace(LOAD, wait=9000, wait_mean=4000, wait_sigma=2000, in_flight=60, speed=9000)
     assert len(cbor.dumps(FIELD.pack(replace(busy, modules=(module,))))) <= 40
 
