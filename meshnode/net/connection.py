@@ -19,6 +19,7 @@ from meshnode.errors import (
 )
 from meshnode.identity.aead import make_cipher
 from meshnode.ids import node_id_of, short
+from meshnode.net.answering import Answering
 from meshnode.net.calls import Call, deadlines, end_overdue
 from meshnode.net.failures import failure_of
 from meshnode.net.handshaking import Secured
@@ -90,7 +91,8 @@ class Connection:
         self._watch: Watch | None = None
         self._nursery: trio.Nursery | None = None
         """Of all tasks of `run`."""
-        self._handling: dict[int, trio.CancelScope] = {}
+        self._handler: Handler | None = None
+        self._answering = Answering(self._answer, on_rest=self._writer.push)
         self._active_at = self.opened_at
         self._check_at = 0.0
         self._rekey_at = self.opened_at + settings.rekey_every_s
@@ -151,7 +153,8 @@ class Connection:
                 self._watch, self._nursery = watch, nursery
                 watch.add(self, self.tick(trio.current_time()))
                 self._writer.wake()
-                await self._read(handler, nursery)
+                self._handler = handler
+                await self._read(nursery)
                 nursery.cancel_scope.cancel()
         finally:
             if watch is not None:
@@ -199,13 +202,13 @@ class Connection:
 
     # ------------------------------------------------------------------ the tasks
 
-    async def _read(self, handler: Handler, nursery: trio.Nursery) -> None:
+    async def _read(self, nursery: trio.Nursery) -> None:
         try:
             while self._ended is None:
                 await self._transport.wait()
                 for _ in range(READS_PER_WAKE_MAX):
                     count = self._receive()
-                    self._handle_events(handler, nursery)
+                    self._handle_events(nursery)
                     bulk = count >= BULK_READ_BYTES and self._mux.receiving
                     if not (bulk or self._reader.filled) or self._ended is not None:
                         break
@@ -280,21 +283,21 @@ class Connection:
         else:
             self._reader.shrink()
             self._writer.shrink()
+            self._answering.shrink()
             if now - self._active_at > settings.idle_close_s:
                 self.retire()
                 self._retire_by = min(self._retire_by, now + CHECK_EVERY_S)
 
     # ------------------------------------------------------------------ what arrives
 
-    def _handle_events(self, handler: Handler, nursery: trio.Nursery) -> None:
+    def _handle_events(self, nursery: trio.Nursery) -> None:
         events = self._mux.take_events()
         if events:
             self._active_at = trio.current_time()
         for event in events:
             if isinstance(event, RequestArrived):
                 request = _as_request(decode_call(event.header, event.body))
-                scope = self._handling[event.call_id] = trio.CancelScope()
-                nursery.start_soon(self._answer, handler, event.call_id, request, scope)
+                self._answering.take(event.call_id, request, nursery)
             else:
                 self._handle_event(event)
         if self._mux.has_output or self._left:
@@ -313,34 +316,27 @@ class Connection:
             case RequestRefused(call_id, reason):
                 self._send_reply(call_id, failure_of(Overloaded(reason)))
             case CancelArrived(call_id):
-                scope = self._handling.get(call_id)
-                if scope is not None:
-                    scope.cancel()
+                self._answering.cancel(call_id)
             case GoodbyeArrived(last_id, reason):
                 self._on_goodbye(last_id, reason)
             case RequestArrived():
                 raise AssertionError("requests are started where the nursery is")
 
-    async def _answer(
-        self, handler: Handler, call_id: int, request: Request, scope: trio.CancelScope
-    ) -> None:
+    async def _answer(self, call_id: int, request: Request) -> None:
         """Run the handler for one call; a CANCEL, or the end of the connection, cancels it.
 
         This is the edge that outlives any bug of a handler: see `failure_of`.
         """
-        reply: Reply | None = None
+        assert self._handler is not None, "calls are taken while `run` is going"
         try:
-            with scope:
+            if self.peer.certificate is None:
                 only: type[Request] = Reconcile if self.peer.lagging else Join
-                if self.peer.certificate is None and not isinstance(request, only):
+                if not isinstance(request, only):
                     raise NotAMember("only a member may ask this; a joiner may only join")
-                reply = await handler(self.peer, request)
+            reply: Reply = await self._handler(self.peer, request)
         except Exception as error:
             reply = failure_of(error)
-        finally:
-            del self._handling[call_id]
-        if reply is not None:
-            self._send_reply(call_id, reply)
+        self._send_reply(call_id, reply)
 
     def _send_reply(self, call_id: int, reply: Reply) -> None:
         try:

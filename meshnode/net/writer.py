@@ -76,6 +76,15 @@ class Writer:
         elif self._start():
             self._queued = trio.Event()
 
+    def push(self) -> None:
+        """Nothing more will be queued for now: what is small is better sent at once."""
+        mux = self._mux
+        if mux.has_output and not (self._sending or len(self._rest) or mux.outbound_bytes):
+            if self._flush():
+                self._on_empty()
+            else:
+                self.wake()
+
     async def run(self) -> None:
         """Send until cancelled or not needed; raises OSError or a trio resource error at its end.
 
