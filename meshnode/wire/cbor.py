@@ -34,7 +34,7 @@ def loads(data: bytes | bytearray | memoryview, *, bytes_max: int) -> Plain:
     """
     if len(data) > bytes_max:
         raise RemoteProtocolError(f"CBOR of {len(data)} bytes, limit {bytes_max}")
-    raw = bytes(data)
+    raw = data if type(data) is bytes else bytes(data)
     try:
         value = cbor2.loads(
             raw,
@@ -49,8 +49,11 @@ def loads(data: bytes | bytearray | memoryview, *, bytes_max: int) -> Plain:
         raise
     except Exception as error:
         raise RemoteProtocolError(f"not the CBOR we accept: {type(error).__name__}") from error
-    _check_plain(value)
-    if cbor2.dumps(value, canonical=True) != raw:
+    size = _list_bytes(value) if type(value) is list else _UNCOUNTED
+    if size < 0:
+        _check_plain(value)
+        size = len(raw) if cbor2.dumps(value, canonical=True) == raw else 0
+    if size != len(raw):
         raise RemoteProtocolError("CBOR is not canonical, or bytes follow it")
     return value
 
@@ -65,6 +68,10 @@ def leading_uints(data: bytes | bytearray | memoryview, count: int) -> tuple[int
         raise RemoteProtocolError(f"not an array of at least {count} items")
     found = []
     for _ in range(count):
+        if at < len(data) and data[at] < 24:  # a small number is its own head
+            found.append(data[at])
+            at += 1
+            continue
         major, value, at = _head(data, at)
         if major != _UNSIGNED:
             raise RemoteProtocolError("an item that is not a whole number from 0 up")
@@ -92,6 +99,47 @@ def _refuse_tag(*_: object) -> Never:
 
 
 _NO_TAGS = {tag: _refuse_tag for tag in range(64)}
+
+
+_UNCOUNTED = -(2**60)
+"""In place of a size: for what has maps, floats or strangers in it, which length does not judge."""
+
+
+def _list_bytes(items: list[Plain]) -> int:
+    """Return how many bytes the canonical encoding of a list takes; below 0 if that is uncounted.
+
+    Of whole numbers, strings and lists without indefinite lengths, an encoding is canonical if and
+    only if no head is longer than need be, and so if the whole is as short as that. Counting costs
+    a third of encoding the value again and comparing.
+    """
+    size = _head_bytes(len(items))
+    for item in items:
+        kind = type(item)
+        if kind is bytes:
+            length = len(item)
+            size += length + (1 if length < 24 else 2 if length < 256 else _head_bytes(length))
+        elif kind is int:
+            number = item if item >= 0 else -1 - item
+            size += 1 if number < 24 else 2 if number < 256 else _head_bytes(number)
+        elif kind is list:
+            size += _list_bytes(item)
+        elif item is None or kind is bool:
+            size += 1
+        elif kind is str:
+            length = len(item) if item.isascii() else len(item.encode())
+            size += length + _head_bytes(length)
+        else:
+            return _UNCOUNTED
+    return size
+
+
+def _head_bytes(argument: int) -> int:
+    """Return how long the shortest head with this argument is (RFC 8949, section 3)."""
+    if argument < 24:
+        return 1
+    if argument < 2**16:
+        return 2 if argument < 2**8 else 3
+    return 5 if argument < 2**32 else 9
 
 
 _SCALARS = frozenset({int, str, bytes, bool, type(None)})

@@ -91,19 +91,20 @@ def decode_datagram(data: Buffer) -> Envelope:
 
 def encode_call(message: StreamMessage) -> tuple[bytes, Body]:
     """Return a call's CBOR header, and the buffers of its body as they are (nothing is copied)."""
-    name = type(message).__name__
     number = CALL_NUMBERS.get(type(message))
     if number is None:
-        raise LocalProtocolError(f"{name} is no call")
+        raise LocalProtocolError(f"{type(message).__name__} is no call")
     layout = CALLS[number]
-    body: Body = getattr(message, "body", ())
-    size = sum(b.nbytes if isinstance(b, memoryview) else len(b) for b in body)
+    body: Body = getattr(message, "body", ()) if layout.record.has_beside else ()
+    size = sum(b.nbytes if isinstance(b, memoryview) else len(b) for b in body) if body else 0
     try:
         header = cbor.dumps([number, size, *layout.record.pack(message)])
-        _check_body(layout, message, size)
+        if size or layout.body_exact is not None:
+            _check_body(layout, message, size)
     except Misfit as misfit:
-        raise LocalProtocolError(f"{name}: {misfit}") from None
+        raise LocalProtocolError(f"{type(message).__name__}: {misfit}") from None
     if len(header) > HEADER_BYTES_MAX:
+        name = type(message).__name__
         raise LocalProtocolError(f"{name} has a header of {len(header)} bytes")
     return header, body
 
@@ -133,16 +134,17 @@ def decode_call(header: Buffer, body: memoryview | None) -> StreamMessage:
     if type(plain) is not list or len(plain) < _CALL_FIELDS or type(plain[0]) is not int:
         raise RemoteProtocolError("a call's header that is no list of number, size and fields")
     layout = _layout(plain[0])
-    name = layout.record.kind.__name__
     came = 0 if body is None else body.nbytes
     if type(plain[1]) is not int or plain[1] != came:
+        name = layout.record.kind.__name__
         raise RemoteProtocolError(f"{name}: another body than the {came} bytes that came")
     try:
         beside = (body,) if body is not None and came and layout.body_max else ()
         message: StreamMessage = layout.record.unpack(plain[_CALL_FIELDS:], beside)
-        _check_body(layout, message, came)
+        if came or layout.body_exact is not None:
+            _check_body(layout, message, came)
     except Misfit as misfit:
-        raise RemoteProtocolError(f"{name}: {misfit}") from None
+        raise RemoteProtocolError(f"{layout.record.kind.__name__}: {misfit}") from None
     return message
 
 

@@ -292,6 +292,7 @@ class Record:
             if each.name not in fields
         ]
         """What travels beside the list, and its value if nothing came: only `body`."""
+        self.has_beside = bool(self._beside)
 
     def pack(self, value: Value) -> Plain:
         """Return the list of the fields' plain forms."""
