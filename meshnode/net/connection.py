@@ -36,7 +36,6 @@ from meshnode.wire.limits import KIB
 from meshnode.wire.messages import Join, Reconcile, Reply, Request
 from meshnode.wire.mux import (
     CancelArrived,
-    Event,
     GoodbyeArrived,
     Mux,
     ReplyArrived,
@@ -136,7 +135,8 @@ class Connection:
             del self._calls[call_id]
             if call.reply is None and self._ended is None:
                 self._mux.cancel(call_id)
-            if self._left or self._mux.has_output:
+                self._writer.wake()
+            elif self._left:
                 self._writer.wake()
 
     async def run(self, handler: Handler, watch: Watch | None = None) -> None:
@@ -295,7 +295,11 @@ class Connection:
         if events:
             self._active_at = trio.current_time()
         for event in events:
-            if isinstance(event, RequestArrived):
+            if isinstance(event, ReplyArrived):
+                call = self._calls.get(event.call_id)
+                if call is not None:
+                    call.end(reply=_as_reply(decode_call(event.header, event.body)))
+            elif isinstance(event, RequestArrived):
                 request = _as_request(decode_call(event.header, event.body))
                 self._answering.take(event.call_id, request, nursery)
             else:
@@ -303,12 +307,10 @@ class Connection:
         if self._mux.has_output or self._left:
             self._writer.wake()
 
-    def _handle_event(self, event: Event) -> None:
+    def _handle_event(
+        self, event: RequestRefused | CancelArrived | ReplyRefused | GoodbyeArrived
+    ) -> None:
         match event:
-            case ReplyArrived(call_id, header, body):
-                call = self._calls.get(call_id)
-                if call is not None:
-                    call.end(reply=_as_reply(decode_call(header, body)))
             case ReplyRefused(call_id, reason):
                 call = self._calls.get(call_id)
                 if call is not None:
@@ -319,8 +321,6 @@ class Connection:
                 self._answering.cancel(call_id)
             case GoodbyeArrived(last_id, reason):
                 self._on_goodbye(last_id, reason)
-            case RequestArrived():
-                raise AssertionError("requests are started where the nursery is")
 
     async def _answer(self, call_id: int, request: Request) -> None:
         """Run the handler for one call; a CANCEL, or the end of the connection, cancels it.

@@ -79,7 +79,7 @@ class Writer:
     def push(self) -> None:
         """Nothing more will be queued for now: what is small is better sent at once."""
         mux = self._mux
-        if mux.has_output and not (self._sending or len(self._rest) or mux.outbound_bytes):
+        if mux.has_output and not (self._sending or self._rest or mux.outbound_bytes):
             if self._flush():
                 self._on_empty()
             else:
@@ -123,11 +123,13 @@ class Writer:
 
     def _sends_now(self) -> bool:
         """Whether what is queued, if anything, is better sent now than by the task."""
-        if self._sending or len(self._rest):
+        if self._sending or self._rest:
             return False
-        if self._mux.calls == 1 or not self._mux.has_output:
-            return True
-        return self._mux.small_waiting >= SMALL_TOGETHER and not self._mux.outbound_bytes
+        mux = self._mux
+        waiting = mux.small_waiting
+        if waiting >= SMALL_TOGETHER:
+            return not mux.outbound_bytes
+        return mux.calls == 1 or not mux.has_output
 
     def _seal(self) -> memoryview:
         """Return the next batch, sealed, in the buffer."""

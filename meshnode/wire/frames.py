@@ -61,6 +61,7 @@ class Kind(IntEnum):
     """The records after this one are under the next key. The last frame of its record, empty."""
 
 
+_HEADER, _HEADER_CODE = Kind.HEADER, int(Kind.HEADER)
 _KINDS = {int(kind): kind for kind in Kind}
 PAYLOAD_BYTES_MAX = {
     Kind.HEADER: HEADER_BYTES_MAX,
@@ -283,6 +284,11 @@ class FrameReader:
                 raise RemoteProtocolError("a record ends inside the head of a frame")
             call_id, code, size = FRAME_HEAD.unpack_from(plain, at)
             at += FRAME_HEAD_BYTES
+            if code == _HEADER_CODE and size <= HEADER_BYTES_MAX and size <= end - at:
+                # nearly every frame is one; the rest of this is for all others
+                self._receiver.frame(call_id, _HEADER, bytes(plain[at : at + size]))
+                at += size
+                continue
             kind = _kind(code, size)
             if kind is Kind.BODY:
                 self._body_call, self._body_left = call_id, size

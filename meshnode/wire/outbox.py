@@ -8,12 +8,13 @@ from collections import deque
 from dataclasses import dataclass
 
 from meshnode.errors import LocalProtocolError
-from meshnode.wire.frames import FRAME_HEAD_BYTES, Kind, frame_head
+from meshnode.wire.frames import FRAME_HEAD, Kind, frame_head
 from meshnode.wire.limits import CHUNK_BYTES_BULK, CHUNK_BYTES_SHARED, HEADER_BYTES_MAX, KIB
 from meshnode.wire.tensor import Body, Buffer
 
 SMALL_BODY_BYTES_MAX = 16 * KIB
 """A message up to here goes out in one piece: cutting it would not help anybody."""
+_HEADER = int(Kind.HEADER)
 SHARED_FOR_CHUNKS = 16
 """Chunks stay small for so long after a small message: where one came, more will."""
 
@@ -23,9 +24,8 @@ class _Outgoing:
     """A message that waits to be sent, or whose body is being sent."""
 
     call_id: int
-    pieces: list[Buffer]
-    """Its small frames, whole; emptied when they are taken."""
-    small_size: int
+    small: bytes
+    """Its small frames, joined; empty once they are taken."""
     bulk: deque[memoryview] | None = None
     """A body that is sent in chunks; most messages have none."""
     bulk_left: int = 0
@@ -43,30 +43,26 @@ class Outbox:
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Outgoing] = {}
-        self._small: list[_Outgoing] = []
-        self._bulk: list[_Outgoing] = []
+        self.small: list[_Outgoing] = []
+        """Messages that have not begun, and frames that belong to none."""
+        self.bulk: list[_Outgoing] = []
+        """Messages of whose body some is still to be sent, in the order of their turns."""
         self._chunks_since_small = SHARED_FOR_CHUNKS
         self.body_bytes = 0
         """Bulk bodies queued and not yet sent."""
 
     def __bool__(self) -> bool:
-        return bool(self._small or self._bulk)
-
-    @property
-    def small_waiting(self) -> int:
-        """Messages that have not begun, and frames that belong to none."""
-        return len(self._small)
+        return bool(self.small or self.bulk)
 
     def put_message(self, call_id: int, header: bytes, body: Body) -> None:
         """Queue a message. Raises LocalProtocolError if its header is too long."""
         if len(header) > HEADER_BYTES_MAX:
             raise LocalProtocolError(f"a header of {len(header)} bytes, limit {HEADER_BYTES_MAX}")
-        pieces: list[Buffer] = [frame_head(call_id, Kind.HEADER, len(header)), header]
-        outgoing = _Outgoing(call_id, pieces, len(header) + FRAME_HEAD_BYTES)
+        outgoing = _Outgoing(call_id, FRAME_HEAD.pack(call_id, _HEADER, len(header)) + header)
         if body:
             self._add_body(outgoing, body)
         self._waiting[call_id] = outgoing
-        self._small.append(outgoing)
+        self.small.append(outgoing)
 
     def _add_body(self, outgoing: _Outgoing, body: Body) -> None:
         views = deque(view for view in map(_flat, body) if view.nbytes)
@@ -75,13 +71,12 @@ class Outbox:
             outgoing.bulk, outgoing.bulk_left = views, size
             self.body_bytes += size
         elif size:
-            outgoing.pieces += [frame_head(outgoing.call_id, Kind.BODY, size), *views]
-            outgoing.small_size += size + FRAME_HEAD_BYTES
+            head = frame_head(outgoing.call_id, Kind.BODY, size)
+            outgoing.small = b"".join([outgoing.small, head, *views])
 
     def put_frame(self, call_id: int, kind: Kind, payload: bytes) -> None:
         """Queue a frame that belongs to no message."""
-        head = frame_head(call_id, kind, len(payload))
-        self._small.append(_Outgoing(call_id, [head, payload], len(head) + len(payload)))
+        self.small.append(_Outgoing(call_id, frame_head(call_id, kind, len(payload)) + payload))
 
     def waits(self, call_id: int) -> bool:
         """Return whether some of a message is still here."""
@@ -98,7 +93,7 @@ class Outbox:
         if outgoing is None:
             return
         self.body_bytes -= outgoing.bulk_left
-        (self._bulk if outgoing.started else self._small).remove(outgoing)
+        (self.bulk if outgoing.started else self.small).remove(outgoing)
 
     def next_batch(self) -> tuple[list[Buffer], list[int]]:
         """Return the plaintexts of the next records, and the messages that end with them.
@@ -108,24 +103,27 @@ class Outbox:
         assert self, "nothing waits to be sent"
         pieces: list[Buffer] = []
         ended: list[int] = []
-        size = 0
-        while self._small and size < CHUNK_BYTES_SHARED:
-            outgoing = self._small.pop(0)
-            pieces += outgoing.pieces
-            size += outgoing.small_size
-            outgoing.started, outgoing.pieces = True, []
+        size = taken = 0
+        for outgoing in self.small:
+            if size >= CHUNK_BYTES_SHARED:
+                break
+            taken += 1
+            pieces.append(outgoing.small)
+            size += len(outgoing.small)
+            outgoing.started, outgoing.small = True, b""
             if outgoing.bulk_left:
-                self._bulk.append(outgoing)
+                self.bulk.append(outgoing)
             else:
                 self._chunks_since_small = 0
                 self._end(outgoing, ended)
+        del self.small[:taken]
         chunk: Buffer = b""
-        if self._bulk:
-            outgoing = self._bulk.pop(0)
+        if self.bulk:
+            outgoing = self.bulk.pop(0)
             chunk = self._next_chunk(outgoing)
             pieces.append(frame_head(outgoing.call_id, Kind.BODY, len(chunk)))
             if outgoing.bulk_left:
-                self._bulk.append(outgoing)
+                self.bulk.append(outgoing)
             else:
                 self._end(outgoing, ended)
         if len(chunk) <= SMALL_BODY_BYTES_MAX:
@@ -138,7 +136,7 @@ class Outbox:
 
     def _next_chunk(self, outgoing: _Outgoing) -> Buffer:
         self._chunks_since_small += 1
-        shared = self._small or self._chunks_since_small <= SHARED_FOR_CHUNKS
+        shared = self.small or self._chunks_since_small <= SHARED_FOR_CHUNKS
         wanted = min(CHUNK_BYTES_SHARED if shared else outgoing.chunk_bytes, outgoing.bulk_left)
         outgoing.chunk_bytes = min(2 * outgoing.chunk_bytes, CHUNK_BYTES_BULK)
         assert outgoing.bulk is not None, "only a message with a large body is sent in chunks"
