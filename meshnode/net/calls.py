@@ -30,7 +30,7 @@ class Call:
 
     def end(self, *, reply: Reply | None = None, error: MeshnodeError | None = None) -> None:
         """Give the caller its answer."""
-        if not self.ended:
+        if self.reply is None and self.error is None:
             self.reply, self.error = reply, error
             if self._task is not None:
                 trio.lowlevel.reschedule(self._task)
@@ -38,7 +38,7 @@ class Call:
 
     async def wait(self) -> Reply:
         """Return the reply, or raise what the call ended with. Cancelled, it leaves no waiter."""
-        if not self.ended:
+        if self.reply is None and self.error is None:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
         if self.reply is None:

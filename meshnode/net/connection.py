@@ -117,11 +117,11 @@ class Connection:
         connection is lost, NotCarriedOut when it was lost before the peer could see the call. If
         it is cancelled, the peer is told to stop.
         """
-        if self._refusal:
-            raise PeerUnreachable(self._lost(), because=[self._refusal])
         if self._mux.used_up:
             self.retire()
         if not self.usable:
+            if self._refusal:
+                raise PeerUnreachable(self._lost(), because=[self._refusal])
             raise NotCarriedOut(self._lost(), because=[self._ended or "it is being closed"])
         header, body = encode_call(request)
         call_id = self._mux.request(header, body)

@@ -18,7 +18,7 @@ from meshnode.errors import (
     PeerUnreachable,
     RemoteProtocolError,
 )
-from meshnode.ids import Contact, NodeId, PublicKey, short
+from meshnode.ids import Contact, NodeId, PublicKey, node_id_of, short
 from meshnode.net.channel import ChannelKeys
 from meshnode.net.connection import Connection, Handler, NotCarriedOut, Peer
 from meshnode.net.dialing import race
@@ -150,8 +150,9 @@ class ConnectionPool:
         """
         allowed = self._settings.call_timeout_s if timeout_s is None else timeout_s
         deadline = trio.current_time() + allowed
+        node_id = node_id_of(contact.public_key)
         for tried in range(TRIES_MAX):
-            connection = self._connections.get(contact.node_id)
+            connection = self._connections.get(node_id)
             if connection is None or not connection.usable:
                 connection = await self._connect(contact, deadline)
             if direct and connection.peer.relayed:
