@@ -44,7 +44,8 @@ class _Pair:
     """What is kept of one peer. Forgotten and made again, it begins with another start."""
 
     key: bytes
-    mac_key: bytes
+    mac: blake2b
+    """Under the peer's MAC key, before the first byte; see `Sealer._own_mac`."""
     start: bytes = field(default_factory=lambda: random_bytes(START_BYTES))
     count: int = 0
     sending: XChaCha | None = None
@@ -79,8 +80,7 @@ class Sealer:
             raise LocalProtocolError("a mesh key has 32 bytes and a network id 16")
         self._identity = identity
         self._domain = mesh_key + network
-        own_mac_key = self._mac_key(identity.public_key)
-        self._own_mac = blake2b(key=own_mac_key, digest_size=MAC1_BYTES)
+        self._own_mac = _keyed(self._mac_key(identity.public_key))
         """Before the first byte; a copy saves hashing the key for each packet."""
         self._pairs: OrderedDict[bytes, _Pair] = OrderedDict()
 
@@ -96,16 +96,19 @@ class Sealer:
         if pair is None:
             pair = self._derive(recipient)
         self._keep(recipient, pair)
-        nonce, box = pair.seal(self._identity.public_key, plaintext)
-        rest = self._identity.public_key + nonce + box
-        return blake2b(rest, key=pair.mac_key, digest_size=MAC1_BYTES).digest() + rest
+        own_key = self._identity.public_key
+        nonce, box = pair.seal(own_key, plaintext)
+        rest = own_key + nonce + box
+        mac = pair.mac.copy()
+        mac.update(rest)
+        return mac.digest() + rest
 
     def is_for_me(self, packet: bytes) -> bool:
         """Return whether the sender knows our key and the mesh's; no public-key work is done."""
         if not OVERHEAD_BYTES <= len(packet) <= DATAGRAM_BYTES_MAX:
             return False
         mac = self._own_mac.copy()
-        mac.update(memoryview(packet)[MAC1_BYTES:])
+        mac.update(packet[MAC1_BYTES:])
         return hmac.compare_digest(mac.digest(), packet[:MAC1_BYTES])
 
     def knows(self, sender: bytes) -> bool:
@@ -153,7 +156,7 @@ class Sealer:
         both = b"".join(sorted((self._identity.public_key, other)))
         material = shared + self._domain + both
         key = blake2b(material, digest_size=KEY_BYTES, person=b"meshnode-pair").digest()
-        return _Pair(key, self._mac_key(other))
+        return _Pair(key, _keyed(self._mac_key(other)))
 
     def _mac_key(self, recipient: PublicKey) -> bytes:
         material = recipient + self._domain
@@ -161,6 +164,11 @@ class Sealer:
 
     def __repr__(self) -> str:
         return f"Sealer({self._identity!r})"
+
+
+def _keyed(mac_key: bytes) -> blake2b:
+    """Return the keyed hash of an outer MAC, nothing hashed yet."""
+    return blake2b(key=mac_key, digest_size=MAC1_BYTES)
 
 
 class Cookies:

@@ -48,6 +48,7 @@ def prefix_of(host: str) -> bytes:
     return packed[:3] if len(packed) == 4 else packed[:6]
 
 
+@lru_cache(maxsize=4096)
 def from_sockaddr(sockaddr: Sockaddr) -> Address:
     """Return the address a socket reports; an IPv4 address seen through IPv6 is IPv4 again."""
     host = sockaddr[0]

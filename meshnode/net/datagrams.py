@@ -8,7 +8,8 @@ are padded to their answer; answers to one that has proved nothing are cut to th
 
 import socket
 from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 
 import trio
 
@@ -28,6 +29,7 @@ from meshnode.identity.sealing import (
 from meshnode.ids import Address, Contact, NetworkId, PublicKey
 from meshnode.net.addresses import Sockaddr, from_sockaddr, is_literal, to_sockaddr
 from meshnode.net.binding import bind_socket
+from meshnode.net.datagram_stats import DatagramStats
 from meshnode.net.limiter import PrefixLimiter
 from meshnode.net.names import Names
 from meshnode.net.replays import Replays
@@ -47,44 +49,6 @@ PADDED_BYTES = PLAINTEXT_BYTES_MAX - 1
 
 Deliver = Callable[[Received], None]
 DeliverSeed = Callable[[NetworkId, Received], None]
-
-
-@dataclass(slots=True)
-class DatagramStats:
-    """What happened, as plain counters."""
-
-    received: int = 0
-    delivered: int = 0
-    size: int = 0
-    """Too short or too long to be ours."""
-    stranger: int = 0
-    """The outer MAC does not match: not for us, or not from this mesh."""
-    limited: int = 0
-    """Over the rate of its prefix."""
-    replayed: int = 0
-    """A copy of one that came before."""
-    unsealed: int = 0
-    """Does not open, or is from a key that is none."""
-    malformed: int = 0
-    expelled: int = 0
-    """From or to a node that is revoked; no public-key work is done for it."""
-    foreign: int = 0
-    """Seed traffic from no seed of ours, or about another mesh."""
-    sent: int = 0
-    unproved: int = 0
-    """Requests withheld: too many to one prefix that has proved nothing."""
-    full: int = 0
-    """Dropped: the socket took no more."""
-    failed: int = 0
-    """Dropped: the kernel refused it (no route, for example)."""
-    trimmed: int = 0
-    """Answers cut to fit."""
-    withheld: int = 0
-    """Answers to an unproved address that could not be cut to fit, or answered nothing."""
-    oversize: int = 0
-    """Dropped: a message of ours that fits no datagram."""
-    unresolved: int = 0
-    """Dropped: the host name is not known (yet), or too many wait for it."""
 
 
 class DatagramSocket:
@@ -124,6 +88,8 @@ class DatagramSocket:
         self._replays = Replays()
         self._names = Names(self._send_resolved)
         self._socket: socket.socket | None = None
+        self._family: int = socket.AF_INET
+        """The socket's; asking it makes an enum's member each time."""
         self.seeds: set[PublicKey] = set()
         """Who is spoken to outside the mesh's seal; only they may use that seal to us."""
         self.silence = Silence()
@@ -141,7 +107,7 @@ class DatagramSocket:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, self._settings.socket_buffer_bytes)
         allow_fragments(sock)
-        self._socket = sock
+        self._socket, self._family = sock, int(sock.family)
         return int(sock.getsockname()[1])
 
     def close(self) -> None:
@@ -223,7 +189,7 @@ class DatagramSocket:
         if sock is None:
             return
         try:
-            sock.sendto(packet, to_sockaddr(address, sock.family))
+            sock.sendto(packet, to_sockaddr(address, self._family))
             self.stats.sent += 1
             if not self.stats.delivered:
                 self.silence.sent(trio.current_time())
@@ -343,8 +309,7 @@ class DatagramSocket:
         if packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES] in self.expelled:
             stats.expelled += 1
             return None
-        source = from_sockaddr(sockaddr)
-        if not self._affordable(sealer, packet, source.host, now):
+        if not self._affordable(sealer, packet, from_sockaddr(sockaddr).host, now):
             stats.limited += 1
             return None
         try:
@@ -363,7 +328,7 @@ class DatagramSocket:
         if not self._belongs(envelope.network, sealer):
             stats.foreign += 1
             return None
-        contact = Contact(sender, self._names.known_as(source))
+        contact = self._contact(sender, sockaddr)
         proved = self._routability.heard(
             contact,
             issued=envelope.issued,
@@ -372,6 +337,12 @@ class DatagramSocket:
             now=now,
         )
         return NetworkId(envelope.network), Received(contact, envelope.message, proved)
+
+    def _contact(self, sender: PublicKey, sockaddr: Sockaddr) -> Contact:
+        """Return the sender as it is known: under a name, if it was asked under one."""
+        contact = _contact_at(sender, sockaddr)
+        address = self._names.known_as(contact.address)
+        return contact if address is contact.address else Contact(sender, address)
 
     def _affordable(
         self, sealer: Sealer | RingSealer, packet: bytes, host: str, now: float
@@ -398,3 +369,9 @@ class DatagramSocket:
         if self._mesh_sealer is None:
             return network != b""
         return network == (b"" if sealer is self._mesh_sealer else self._network)
+
+
+@lru_cache(maxsize=4096)
+def _contact_at(sender: PublicKey, sockaddr: Sockaddr) -> Contact:
+    """Return a contact; the same few come again and again, so each is made once."""
+    return Contact(sender, from_sockaddr(sockaddr))

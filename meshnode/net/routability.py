@@ -30,16 +30,22 @@ class LruTable(Generic[V]):
         self._entries: OrderedDict[tuple[bytes, str, int], V] = OrderedDict()
         """By a plain tuple: a contact's own hash is three times as dear, and this is asked for
         every datagram."""
+        self._latest: tuple[Contact, V] | None = None
+        """Who was asked for last: one datagram asks for the same contact three times."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, contact: Contact) -> V | None:
         """Return the entry and count it as used, or None."""
+        latest = self._latest
+        if latest is not None and latest[0] is contact:
+            return latest[1]
         name = (contact.public_key, contact.address.host, contact.address.port)
         found = self._entries.get(name)
         if found is not None:
             self._entries.move_to_end(name)
+            self._latest = (contact, found)
         return found
 
     def put(self, contact: Contact, value: V) -> None:
@@ -47,6 +53,7 @@ class LruTable(Generic[V]):
         name = (contact.public_key, contact.address.host, contact.address.port)
         self._entries[name] = value
         self._entries.move_to_end(name)
+        self._latest = (contact, value)
         if len(self._entries) > self._size_max:
             self._entries.popitem(last=False)
 

@@ -30,15 +30,18 @@ RECORDS_ANSWER_BYTES = 464
 """A first answer with one record of a node or a provider and a few contacts. What has more to tell
 says so, and is asked again with the cookie that the answer brought."""
 
+_ANSWERS = frozenset({Ack, FoundNodes, FoundRecords, PutReply})
+_QUESTIONS = frozenset({FindNode, GetRecords, PutRecord, Ping, PingRequest})
+
 
 def is_answer(message: Datagram) -> bool:
     """Return whether a message is sent because a datagram asked for it."""
-    return isinstance(message, Ack | FoundNodes | FoundRecords | PutReply)
+    return type(message) in _ANSWERS
 
 
 def is_question(message: Datagram) -> bool:
     """Return whether a message is answered, so that the first one to an address is padded."""
-    return isinstance(message, FindNode | GetRecords | PutRecord | Ping | PingRequest)
+    return type(message) in _QUESTIONS
 
 
 def answer_bytes(message: Datagram) -> int:
