@@ -40,8 +40,10 @@ class RingSealer:
     def seal(self, recipient: PublicKey, plaintext: bytes) -> bytes:
         """Return the packet for `recipient`; raises as `Sealer.seal`."""
         sealers = self._present()
-        used = self._used_by.get(recipient)
-        return sealers.get(used or b"", sealers[self._accepted[0]]).seal(recipient, plaintext)
+        sealer = sealers[self._accepted[0]]
+        if self._used_by:
+            sealer = sealers.get(self._used_by.get(recipient, b""), sealer)
+        return sealer.seal(recipient, plaintext)
 
     def is_for_me(self, packet: bytes) -> bool:
         """Return whether the sender knows our key and one of the mesh's: a hash for each key."""

@@ -306,10 +306,11 @@ class DatagramSocket:
         if sealer is None:
             stats.stranger += 1
             return None
-        if packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES] in self.expelled:
+        claimed = packet[MAC1_BYTES:NONCE_AT]
+        if claimed in self.expelled:
             stats.expelled += 1
             return None
-        if not self._affordable(sealer, packet, from_sockaddr(sockaddr).host, now):
+        if not self._affordable(sealer, claimed, from_sockaddr(sockaddr).host, now):
             stats.limited += 1
             return None
         try:
@@ -345,10 +346,9 @@ class DatagramSocket:
         return contact if address is contact.address else Contact(sender, address)
 
     def _affordable(
-        self, sealer: Sealer | RingSealer, packet: bytes, host: str, now: float
+        self, sealer: Sealer | RingSealer, claimed: bytes, host: str, now: float
     ) -> bool:
         """Return whether the sender's network may cause the work that this packet does."""
-        claimed = packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES]
         if not self._limiter.allows(host, now, key=claimed):
             return False
         return sealer.knows(claimed) or self._new_senders.allows(host, now)
@@ -359,7 +359,7 @@ class DatagramSocket:
             return self._seed_sealer if self._seed_sealer.is_for_me(packet) else None
         if self._mesh_sealer.is_for_me(packet):
             return self._mesh_sealer
-        claimed = packet[MAC1_BYTES : MAC1_BYTES + KEY_BYTES]
+        claimed = packet[MAC1_BYTES:NONCE_AT]
         if claimed in self.seeds and self._seed_sealer.is_for_me(packet):
             return self._seed_sealer
         return None

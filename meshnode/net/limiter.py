@@ -3,6 +3,8 @@
 The bucket is GCRA's one number: the time at which it would be full again (ITU-T I.371).
 """
 
+from functools import lru_cache
+
 from meshnode.net.addresses import is_private, prefix_of
 from meshnode.net.vouched import Vouched
 
@@ -41,8 +43,8 @@ class PrefixLimiter:
         `key` is who says that it sent this. A liar spends what the member has, which the member's
         prefix and the liar's have in common.
         """
-        prefix = prefix_of(host)
-        if is_private(host):
+        prefix, private = _site(host)
+        if private:
             return self._take(prefix, self._private_step, now)
         vouched = self._vouched
         if vouched is None:
@@ -54,9 +56,17 @@ class PrefixLimiter:
         return self._take(prefix, 1.0 / rate, now)
 
     def _take(self, bucket: bytes, step: float, now: float) -> bool:
-        full_at = max(self._full_at.pop(bucket, 0.0), now)
+        full_at = self._full_at.pop(bucket, 0.0)
+        if full_at < now:
+            full_at = now
         allowed = full_at - now < BURST_S
         self._full_at[bucket] = full_at + step if allowed else full_at
         if len(self._full_at) > PREFIXES_MAX:
             del self._full_at[next(iter(self._full_at))]
         return allowed
+
+
+@lru_cache(maxsize=PREFIXES_MAX)
+def _site(host: str) -> tuple[bytes, bool]:
+    """Return the prefix of an IP literal, and whether it is of a private range."""
+    return prefix_of(host), is_private(host)
