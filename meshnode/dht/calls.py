@@ -22,8 +22,8 @@ LATEST = 8
 """Round trips of which the second quickest tells what is slow."""
 HEDGE_FACTOR = 3.0
 """So many times as slow is slow."""
-HEDGE_DEVIATIONS = 1.5
-"""So many mean deviations later than most is slow too: one live node in ten or twelve."""
+HEDGE_DEVIATIONS = 2.0
+"""So many mean deviations later than most is slow too: one live node in ten or twenty."""
 OwnerT = TypeVar("OwnerT")
 Question = FindNode | GetRecords | PutRecord
 

@@ -36,7 +36,7 @@ class DhtSettings:
     lowering the estimate."""
 
     hedge_after_min_s: float = 0.01
-    """A lookup of records asks the next contact after max(this, RTT + 1.5 deviations) of silence,
+    """A lookup of records asks the next contact after max(this, RTT + 2 deviations) of silence,
     or after 3 quick RTTs if that is sooner. Like the retry, that only frees the slot."""
 
     retry_after_max_s: float = 0.7
