@@ -50,6 +50,7 @@ class Idling:
         self._settings = PlacementSettings()
         self._caller = IdleCaller(self._settings)
         self._changed = trio.Event()
+        self._sleeps_until = inf
         lanes.on_work = self._on_work
 
     async def run(self) -> None:
@@ -57,10 +58,13 @@ class Idling:
         while True:
             self._changed = trio.Event()
             due_at = self._caller.next_timer()
-            with trio.move_on_at(inf if due_at is None else due_at):
+            self._sleeps_until = inf if due_at is None else due_at
+            with trio.move_on_at(self._sleeps_until):
                 await self._changed.wait()
                 continue
-            await self._call_one()
+            due_at = self._caller.next_timer()  # there may have been work meanwhile
+            if due_at is not None and due_at <= trio.current_time():
+                await self._call_one()
 
     def answer(self, caller: NodeId, call: IdleCall) -> IdleReply:
         """Give a caller what waits here and would be done sooner there.
@@ -78,13 +82,18 @@ class Idling:
     def _on_work(self, busy: bool) -> None:
         if busy:
             self._caller.busy()
-        else:
-            self._caller.dry(trio.current_time())
+            return
+        now = trio.current_time()
+        self._caller.dry(now)
+        if not self._somebody_waits():
+            # Most of the time: the task is not woken, as this comes after every lone request.
+            self._caller.choose((), 0.0, now)
+        due_at = self._caller.next_timer()
+        if due_at is not None and due_at < self._sleeps_until:
             self._changed.set()
 
     async def _call_one(self) -> None:
         if not self._somebody_waits():
-            # Most of the time: nothing is worked out for it, as this runs after every lone request.
             self._caller.choose((), 0.0, trio.current_time())
             return
         own = self._load.record()

@@ -98,6 +98,46 @@ async def test_a_mesh_without_load_is_not_asked(autojump_clock: MockClock) -> No
     assert pool.called == []
 
 
+async def test_a_node_that_runs_dry_again_and_again_sleeps_through_it(
+    autojump_clock: MockClock,
+) -> None:
+    """The task wakes for a round and not for every request: that cost a tenth of one."""
+    pool, lanes, looks = Pool(), Lanes(), list[float]()
+    idling = idling_of(pool, lanes, [], a=0.0)
+    look = idling._somebody_waits
+
+    def noted() -> bool:
+        looks.append(trio.current_time())
+        return look()
+
+    idling._somebody_waits = noted  # type: ignore[method-assign]  # to count, not to replace
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(idling.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(100):
+            lanes.on_work(True)
+            lanes.on_work(False)
+            await trio.sleep(0.001)
+        lanes.on_work(True)
+        nursery.cancel_scope.cancel()
+    assert len(looks) <= 100, "one for each time it ran dry, and none by the task"
+    assert pool.called == []
+
+
+async def test_work_elsewhere_is_found_after_a_round_without_any(autojump_clock: MockClock) -> None:
+    pool, lanes = Pool(1), Lanes()
+    idling = idling_of(pool, lanes, [], a=0.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(idling.run)
+        await trio.testing.wait_all_tasks_blocked()
+        lanes.on_work(False)
+        await trio.sleep(0.1)
+        idling._board.on_record(record("a", wait=90.0, sequence=2), None, trio.current_time())
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+    assert set(pool.called) == {"a"}
+
+
 async def test_a_caller_gets_what_its_warm_modules_can_run() -> None:
     lanes, heard = Lanes(), list[LoadRecord]()
     idling = idling_of(Pool(), lanes, heard)
