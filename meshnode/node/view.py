@@ -117,7 +117,8 @@ class View:
         """
         now = trio.current_time()
         candidates = self._candidates(module, manifest, asked, now)
-        candidates = [c for c in candidates if c.contact.node_id not in without]
+        if without:
+            candidates = [c for c in candidates if c.contact.node_id not in without]
         factor = self.measured.factor(module, payload)
         if factor != 1.0 or rows != 1:
             candidates = [replace(c, run_factor=factor, rows=rows) for c in candidates]

@@ -115,6 +115,7 @@ class Field:
         """
         settings = self._settings
         more, each = run_factor - 1.0, run_factor * (rows - 1)
+        sized = rows != 1 or run_factor != 1.0
         last_tag = self._board.last_server(source)
         last = None if last_tag is None else self._board.standing(last_tag)
         best_ms = second_ms = inf
@@ -129,7 +130,9 @@ class Field:
             return None
         for row in usable:
             standing = row.standing
-            moved_ms = payload_bytes * row.per_byte_ms + more * row.run_ms + each * row.each_ms
+            moved_ms = payload_bytes * row.per_byte_ms
+            if sized:
+                moved_ms += more * row.run_ms + each * row.each_ms
             if row.least_ms + moved_ms - settings.sticky_ms >= second_ms:
                 continue  # most of a wide view is out before its age is reckoned
             age_ms = (now - standing.written_at) * 1000
