@@ -82,6 +82,7 @@ from meshnode.errors.placement import NodeStopping as NodeStopping
 from meshnode.errors.placement import NotTakenHere as NotTakenHere
 from meshnode.errors.placement import Overloaded as Overloaded
 from meshnode.errors.placement import Overpriced as Overpriced
+from meshnode.errors.placement import OverShare as OverShare
 from meshnode.errors.placement import PromiseBroken as PromiseBroken
 from meshnode.errors.placement import TooLate as TooLate
 

@@ -79,6 +79,13 @@ class TooLate(Overloaded):
     code = "MN-509"
 
 
+class OverShare(Overloaded):
+    """This source asks for more than its share, and others ask too. Ask less, or after a wait."""
+
+    code = "MN-515"
+    http_status = 429
+
+
 class AnsweredBefore(MeshnodeError):
     """A request with this id was answered here before; it is not run again."""
 

@@ -20,13 +20,23 @@ from meshnode.batching.batcher import (
     Withdraw,
 )
 from meshnode.batching.fairness import Shares
+from meshnode.batching.portions import Portions
 from meshnode.batching.returning import Promises
 from meshnode.batching.settings import BatchingSettings
-from meshnode.errors import GivenUp, MeshnodeError, ModuleFailed, Overloaded
+from meshnode.errors import GivenUp, MeshnodeError, ModuleFailed
 from meshnode.ids import ContentHash, NodeTag, RequestId, tag_of
 from meshnode.node.driver import Driver
 from meshnode.node.pretence import Pretence
-from meshnode.node.queued import ANYBODY, Answer, Arrays, Asker, Queued, in_ms, late, too_late
+from meshnode.node.queued import (
+    ANYBODY,
+    Answer,
+    Arrays,
+    Asker,
+    Queued,
+    late,
+    refused,
+    too_late,
+)
 from meshnode.node.turns import Turns
 from meshnode.node.worker import Done, Worker
 from meshnode.placement.idle import Waiting
@@ -57,6 +67,8 @@ class LaneParts:
     note_finished: Callable[[], None]
     shares: Shares = field(default_factory=Shares)
     promises: Promises = field(default_factory=Promises)
+    portions: Portions = field(default_factory=Portions)
+    """Of run time."""
 
 
 class Lane:
@@ -140,7 +152,7 @@ class Lane:
         waiter = Queued(arrays, run_by, now, asker, rows)
         refusal = self._batcher.foresee(self._offer(RequestId(b""), waiter), now)
         if refusal is not None:
-            raise _refused(refusal)
+            raise refused(refusal, over=self._parts.portions.is_over(asker.flow, now))
 
     def queue(self, now: float) -> list[Waiting]:
         """Return what waits, in the order in which it would run."""
@@ -187,7 +199,8 @@ class Lane:
         # It waited here for other modules; what an idle machine gets is run, however slow it was.
         alone_s = self._batcher.alone_s
         if waiter is not None and waiter.queued_at < now and waiter.run_by < now + alone_s:
-            self._leave(ticket, too_late(alone_s, self._batcher.again_s(waiter.asker.flow, now)))
+            again_s = self._batcher.again_s(waiter.asker.flow, now)
+            self._leave(ticket, too_late(alone_s, again_s, over=self._over(ticket)))
             return None
         return waiter
 
@@ -238,6 +251,10 @@ class Lane:
         """A batch is over: the next one may run."""
         if waiters:
             rows = sum([w.rows for w in waiters])
+            now = trio.current_time()
+            for waiter in waiters:
+                had_s = (took_s or 0.0) * waiter.rows / rows
+                self._parts.portions.had(waiter.asker.flow, had_s, now)
             self._parts.meter.finished(self._module, len(waiters), trio.current_time(), rows=rows)
         self._running = None
         self._parts.turns.give_back(self._cores)
@@ -268,11 +285,19 @@ class Lane:
                 self._running = batch
                 self._parts.turns.ask(self._cores, batch.start)
             case Refuse():
-                self._leave(effect.request_id, _refused(effect))
+                self._leave(effect.request_id, refused(effect, over=self._over(effect.request_id)))
             case Expire():
                 self._leave(effect.request_id, late())
             case Drop():
-                self._leave(effect.request_id, too_late(effect.needs_s, effect.again_s))
+                over = self._over(effect.request_id)
+                self._leave(effect.request_id, too_late(effect.needs_s, effect.again_s, over=over))
+
+    def _over(self, ticket: RequestId) -> bool:
+        """Whether a request that is not taken is of a source that had more than its share."""
+        waiter = self._waiting.get(ticket)
+        if waiter is None:
+            return False
+        return self._parts.portions.is_over(waiter.asker.flow, trio.current_time())
 
     def _leave(self, ticket: RequestId, outcome: MeshnodeError) -> None:
         """A request leaves the queue without having started."""
@@ -342,18 +367,6 @@ class _Batch:
             model_us=model_us,
         )
         waiter.finish(outcome)
-
-
-def _refused(effect: Refuse) -> Overloaded:
-    if effect.expected_s is None:
-        error = Overloaded("the queue of this module is full here")
-    else:
-        error = Overloaded(
-            "the queue of this module is too long here for the request's deadline",
-            because=[f"it would be done in about {effect.expected_s * 1000:.0f} ms"],
-        )
-    error.retry_after_ms = in_ms(effect.again_s)
-    return error
 
 
 def _ignore(_: object) -> None:

@@ -8,9 +8,9 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import trio
 
-from meshnode.batching.events import NORMAL
+from meshnode.batching.events import NORMAL, Refuse
 from meshnode.batching.fairness import NO_FLOW, Flow
-from meshnode.errors import DeadlineExceeded, MeshnodeError, TooLate
+from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded, OverShare, TooLate
 from meshnode.wire.messages import Timing
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -108,13 +108,30 @@ def late() -> DeadlineExceeded:
     return DeadlineExceeded("the deadline passed while the request waited its turn")
 
 
-def too_late(needs_s: float, again_s: float | None) -> TooLate:
-    """Return the error of a request that would be late if it ran now."""
-    error = TooLate(
+def too_late(needs_s: float, again_s: float | None, *, over: bool = False) -> Overloaded:
+    """Return the error of a request that would be late if it ran now.
+
+    `over`: its source had more than its share lately, so that it is not for others to make room.
+    """
+    error = (OverShare if over else TooLate)(
         "the request waited here until it could not be done in time any more",
         because=[f"it would take about {needs_s * 1000:.0f} ms"],
     )
     error.retry_after_ms = in_ms(again_s)
+    return error
+
+
+def refused(effect: Refuse, *, over: bool) -> Overloaded:
+    """Return the error of a request that is not taken; see `too_late`."""
+    kind = OverShare if over else Overloaded
+    if effect.expected_s is None:
+        error = kind("the queue of this module is full here")
+    else:
+        error = kind(
+            "the queue of this module is too long here for the request's deadline",
+            because=[f"it would be done in about {effect.expected_s * 1000:.0f} ms"],
+        )
+    error.retry_after_ms = in_ms(effect.again_s)
     return error
 
 

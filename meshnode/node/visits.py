@@ -7,8 +7,9 @@ from math import ceil, inf
 
 import trio
 
+from meshnode.batching.portions import Portions
 from meshnode.batching.returning import Promises
-from meshnode.errors import MeshnodeError, Overloaded
+from meshnode.errors import MeshnodeError, Overloaded, OverShare
 from meshnode.placement.choose import Scored
 from meshnode.placement.door import Door, Passage
 
@@ -38,9 +39,12 @@ class Visits:
     def __init__(self) -> None:
         self.door = Door()
         self._promises = Promises()
+        self._portions = Portions()
+        """Of the requests that came."""
 
     def visit(self, source: str) -> Visit:
         """Return a new one."""
+        self._portions.had(source, 1.0, trio.current_time())
         return Visit(self, source)
 
     def check(self, passage: Passage, best: Scored, deadline: float, *, tried: bool) -> None:
@@ -52,7 +56,8 @@ class Visits:
         over_ms = self.door.over_ms(passage, total_ms, left_ms, tried=tried)
         if over_ms is None:
             return
-        error = Overloaded(
+        kind = OverShare if self._portions.is_over(passage.source, now) else Overloaded
+        error = kind(
             "no node could answer within the request's deadline",
             because=[
                 f"the best, {best.candidate.name}, would take about {total_ms:.0f} ms, "

@@ -143,10 +143,8 @@ class Field:
                 best, best_ms, second_ms = row, total_ms, best_ms
             elif total_ms < second_ms:
                 second_ms = total_ms
-        if best is None:
-            return None
-        run_ms = run_factor * (best.run_ms + (rows - 1) * best.each_ms)
-        return self._picked(best, best_ms, second_ms, payload_bytes, run_ms, last, now)
+        work = payload_bytes, run_factor, each
+        return None if best is None else self._picked(best, best_ms, second_ms, work, last, now)
 
     def _usable(self, now: float) -> list[_Row] | None:
         """Read what is new and return who can be asked, or None if `choose` has to judge.
@@ -232,12 +230,16 @@ class Field:
         row: _Row,
         total_ms: float,
         second_ms: float,
-        payload_bytes: int,
-        run_ms: float,
+        work: tuple[int, float, float],
         last: Standing | None,
         now: float,
     ) -> Pick:
-        """Return the winner with the parts of its score kept apart."""
+        """Return the winner with the parts of its score kept apart.
+
+        `work` has the bytes to carry, and how many first and further rows the run amounts to.
+        """
+        payload_bytes, firsts, furthers = work
+        run_ms = firsts * row.run_ms + furthers * row.each_ms
         bias_ms = max(0.0, row.standing.bias(now, self._settings))
         sticky_ms = -self._settings.sticky_ms if row.standing is last else 0.0
         moved_ms = 0.0 if row.candidate.is_self else payload_bytes * row.per_byte_ms

@@ -9,7 +9,13 @@ import pytest
 import trio
 
 from meshnode.assets import asset
-from meshnode.errors import DeadlineExceeded, MeshnodeError, Overloaded, PeerUnreachable
+from meshnode.errors import (
+    DeadlineExceeded,
+    MeshnodeError,
+    Overloaded,
+    OverShare,
+    PeerUnreachable,
+)
 from meshnode.ids import RequestId
 from meshnode.node.node import Node
 from meshnode.runtime.tensors import from_arrays
@@ -92,6 +98,9 @@ async def test_a_source_that_floods_five_times_over_keeps_no_other_out(tmp_path:
         assert quiet.answered >= 0.85 * quiet.asked, "from another door"
         assert beside.answered >= 0.85 * beside.asked, "from the same door"
         assert flood.answered > quiet.answered + beside.answered, "the rest is for the flood"
+        assert not [e for e in quiet.refused + beside.refused if isinstance(e, OverShare)]
+        blamed = sum(isinstance(e, OverShare) for e in flood.refused)
+        assert blamed > len(flood.refused) / 2, "it is told that it asks too much"
 
 
 async def test_most_who_come_again_when_they_were_told_to_are_answered(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from meshnode.errors import NoCandidate, Overloaded, WrongShape
+from meshnode.errors import NoCandidate, Overloaded, OverShare, TooLate, WrongShape
 from meshnode.gateway.http import Refused, Response, error_response, json_response, parse_head
 
 
@@ -82,6 +82,21 @@ def test_errors_carry_their_code_status_and_when_to_come_again() -> None:
     busy = error_response(full)
     assert (busy.status, busy.headers["Retry-After"]) == (503, "2")
     assert json.loads(busy.body)["error"]["retry_after_ms"] == 1200
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(Overloaded, 503), (TooLate, 503), (OverShare, 429)], ids=lambda k: str(k)
+)
+@pytest.mark.parametrize(("ms", "header"), [(1, "1"), (1000, "1"), (1001, "2"), (30_000, "30")])
+def test_overload_says_whose_it_is_and_never_too_early_when_to_return(
+    kind: type[Overloaded], status: int, ms: int, header: str
+) -> None:
+    error = kind("no room")
+    error.retry_after_ms = ms
+    response = error_response(error)
+    assert (response.status, response.headers["Retry-After"]) == (status, header)
+    reason = b"429 Too Many Requests" if status == 429 else b"503 Service Unavailable"
+    assert reason in response.head(keep_alive=True)
 
 
 def test_a_response_cannot_be_split_by_a_header() -> None:

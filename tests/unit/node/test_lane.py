@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ import trio
 
 from meshnode.batching.settings import BatchingSettings
 from meshnode.caps import Caps
-from meshnode.errors import DeadlineExceeded, GivenUp, MeshnodeError, Overloaded, Trapped
+from meshnode.errors import (
+    DeadlineExceeded,
+    GivenUp,
+    MeshnodeError,
+    Overloaded,
+    OverShare,
+    Trapped,
+)
 from meshnode.ids import ContentHash, NodeId, NodeTag
 from meshnode.modules.manifest import Manifest
 from meshnode.node.lane import Lane, LaneParts
@@ -73,7 +81,10 @@ async def ask(
 ) -> None:
     try:
         answer = await lane.predict(
-            rows(value), run_by=trio.current_time() + s, rows=1, asker=Asker(source=source)
+            rows(value),
+            run_by=trio.current_time() + s,
+            rows=1,
+            asker=Asker(source=source, flow=("peer", source)),
         )
         outcomes[value] = (float(answer.arrays["y"][0, 0]), answer.batch)
     except MeshnodeError as error:
@@ -198,6 +209,29 @@ async def test_a_full_queue_and_a_passed_deadline_are_told(runtime: Runtime) -> 
         late: dict[float, object] = {}
         await ask(lane, 5.0, late, s=-1.0)
     assert isinstance(late[5.0], DeadlineExceeded)
+
+
+async def test_who_is_refused_is_told_whether_it_was_he_who_asked_too_much(
+    runtime: Runtime,
+) -> None:
+    one = BatchingSettings(batch_max=1, queue_max=1)
+    async with lane_of(runtime, dist("echo"), ECHO, slowdown=30.0, settings=one) as lane:
+
+        async def refused(source: str) -> object:
+            """What the last of three requests at once is told: one runs, and one waits."""
+            outcomes: dict[float, object] = {}
+            async with trio.open_nursery() as callers:
+                for value in (1.0, 2.0, 3.0):
+                    callers.start_soon(partial(ask, lane, value, outcomes, source=source))
+            (error,) = [o for o in outcomes.values() if isinstance(o, Overloaded)]
+            return type(error)
+
+        assert await refused("flood") is Overloaded, "nobody else asks"
+        for value in range(8):
+            await ask(lane, float(value), {}, source="flood")
+        await ask(lane, 1.0, {}, source="light")
+        assert await refused("flood") is OverShare
+        assert await refused("light") is Overloaded
 
 
 async def test_whoever_leaves_takes_his_request_with_him(runtime: Runtime) -> None:
