@@ -5,6 +5,7 @@ predict needs is imported by it, so that `meshnode status` does not wait for it.
 """
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meshnode.client.control import ControlConnection
 from meshnode.config.home import home_dir
 from meshnode.errors import InputError, UsageError
+from meshnode.wire.limits import HEDGE_MS_MAX
 from meshnode.wire.tensor import Buffer, TensorHeader
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Client:
         self._connection = connection
         self._described: dict[str, Description] = {}
 
-    def predict(
+    def predict(  # noqa: PLR0913 - the options of a request, each with a default
         self,
         module: str,
         inputs: "Inputs",
@@ -42,6 +44,7 @@ class Client:
         deadline: float | None = None,
         explain: bool = False,
         priority: str = "",
+        hedge: float | None = None,
         require: Mapping[str, str] | None = None,
         data: str = "",
     ) -> "Result":
@@ -49,10 +52,11 @@ class Client:
 
         `inputs` maps tensor names to arrays (or nested lists, which take the declared dtype); a
         module with one input takes the array alone. `deadline` is in seconds, `priority` is
-        "interactive", "normal" or "batch". Only nodes with the labels in `require` are asked, and
-        `data` ("node", "site") bounds how far the inputs may travel. A wrong dtype or shape is
-        raised before anything is sent. Of an error that says so, `retry_after_ms` is when to ask
-        again.
+        "interactive", "normal" or "batch". After `hedge` seconds without an answer a second node
+        is asked too: 0 never, None as the node is set; a module with an order of its own is never
+        asked twice. Only nodes with the labels in `require` are asked, and `data` ("node", "site")
+        bounds how far the inputs may travel. A wrong dtype or shape is raised before anything is
+        sent. Of an error that says so, `retry_after_ms` is when to ask again.
         """
         from meshnode.client.results import Result, to_tensors
         from meshnode.modules.schema import check_inputs
@@ -78,6 +82,7 @@ class Client:
                 explain=explain,
                 priority=priority,
                 asked={
+                    "hedge_ms": None if hedge is None else _hedge_ms(hedge),
                     "require": [f"{key}={value}" for key, value in (require or {}).items()],
                     "data": data,
                 },
@@ -98,7 +103,8 @@ class Client:
     ) -> "Answer":
         """Return the answer to tensors given as bytes, as bytes; needs no numpy.
 
-        `asked` is what the request asks of nodes: `require` ("key=value" each), `tier`, `data`.
+        `asked` is what else the request asks: `require` ("key=value" each), `tier`, `data`,
+        `hedge_ms`.
         """
         from meshnode.client.answer import read_answer
         from meshnode.wire import arrays
@@ -261,6 +267,13 @@ def connect(home: str | Path | None = None) -> Client:
     connection = ControlConnection(home_dir(home))
     connection.call("ping")
     return Client(connection)
+
+
+def _hedge_ms(seconds: float) -> int:
+    """Return whole milliseconds; any hedge but 0 is one."""
+    if not 0.0 <= seconds <= HEDGE_MS_MAX / 1000:
+        raise UsageError(f"hedge must be from 0 to {HEDGE_MS_MAX // 1000} seconds, not {seconds}")
+    return ceil(seconds * 1000)
 
 
 def _plain(headers: Sequence[TensorHeader]) -> list[dict[str, Any]]:

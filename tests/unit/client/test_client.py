@@ -82,6 +82,25 @@ def test_an_explanation_comes_with_the_answer_or_without_a_run(
     assert len(node.asked) == ran
 
 
+@pytest.mark.parametrize(
+    ("hedge", "ms"), [(0.02, 20), (0.0001, 1), (0.0, 0), (60.0, 60_000), (None, None)]
+)
+def test_a_hedge_goes_to_the_node_in_whole_ms_and_is_not_rounded_to_none(
+    client: Client, node: FakeNode, hedge: float | None, ms: int | None
+) -> None:
+    client.predict("double", [[1, 2, 3]], priority="interactive", hedge=hedge)
+    assert node.asked[-1]["haste"].hedge_ms == ms
+
+
+@pytest.mark.parametrize("hedge", [-0.001, 60.1, float("nan")])
+def test_a_hedge_out_of_bounds_is_refused_before_it_is_sent(
+    client: Client, node: FakeNode, hedge: float
+) -> None:
+    with pytest.raises(UsageError, match="from 0 to 60 seconds"):
+        client.predict("double", [[1, 2, 3]], hedge=hedge)
+    assert node.asked == []
+
+
 def test_the_lists_of_the_mesh_are_plain_values(client: Client) -> None:
     assert client.status()["name"] == "fake"
     assert [peer["name"] for peer in client.peers()] == ["nas", "mac"]
