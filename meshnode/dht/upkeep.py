@@ -190,8 +190,10 @@ class Upkeep:
 
     def next_target(self, now: float) -> bytes | None:
         """Return what to look up to keep the table full, None if nothing needs it."""
-        if self._targets:
-            return self._targets.popleft()
+        while self._targets:
+            target = self._targets.popleft()
+            if target != self._table.node.id or self._unsettled:
+                return target  # else enough became known while it waited in line
         for bucket in self._table.lonely_buckets(now, self._settings.refresh_after_s):
             return self._rng.randint(*bucket.range).to_bytes(ID_BYTES, "big")
         return None
