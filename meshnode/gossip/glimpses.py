@@ -98,7 +98,8 @@ class GlimpseTable:
         """Return our own entry and those heard last, as many as one datagram takes."""
         oldest = now - self._age_s_max
         told = list(islice(reversed(self._latest), GLIMPSES_MAX - 1))
-        if told and (len({h[0] for h in told}) < len(told) or min(h[1] for h in told) < oldest):
+        written = {tag: written_at for tag, written_at, _ in told}
+        if told and (len(written) < len(told) or min(written.values()) < oldest):
             told = self._distinct(oldest)  # in a large mesh that is rare
         pack = _ENTRY.pack
         return own + b"".join(

@@ -68,9 +68,13 @@ class Link:
     """For streams; datagrams are too small for it to matter."""
 
 
+_EXPONENTIAL = Spread.EXPONENTIAL
+"""Drawn for each packet; a member of an enum takes long to look up."""
+
+
 def jitter_of(link: Link, rng: Random) -> float:
     """Return the added delay of one packet, seconds in whole microseconds."""
-    if link.spread is Spread.EXPONENTIAL:
+    if link.spread is _EXPONENTIAL:
         drawn = -log(1.0 - rng.random()) * link.jitter_s
     elif link.spread is Spread.LOGNORMAL:
         drawn = exp(rng.gauss(0.0, link.sigma)) * link.jitter_s

@@ -197,12 +197,16 @@ class Network:
 
     def send(self, sender: Contact, send: Send) -> None:
         """Put one packet on the network, as if `sender` had sent it."""
-        source = self.hosts.get(sender.address)
+        recipient = send.recipient
+        source, target = self.hosts.get(sender.address), self.hosts.get(recipient.address)
         self.sent += 1
         holds = False
         if source is not None:
             source.sent += 1
-            holds = self._holds_cookie(source, send.recipient)
+            if target is not None and target.contact.public_key == recipient.public_key:
+                holds = source.holds_cookie(target.number, self.world.now)
+            else:
+                holds = self._holds_cookie(source, recipient)
         message = send.message
         if self._check is not None:
             self._check(message)
@@ -212,7 +216,7 @@ class Network:
             if encoded is None:
                 return
             data, decoded = encoded
-        address, size = send.recipient.address, len(data) + SEALING_BYTES
+        address, size = recipient.address, len(data) + SEALING_BYTES
         link, rng = self.routes.link(sender.address, address), self.rng
         for _ in range(2 if rng.random() < link.duplicates else 1):
             # Both are drawn for every packet, so that one packet's fate does not change what the
@@ -225,7 +229,7 @@ class Network:
                 self.lost += 1
                 continue
             when = self.world.now + link.delay_s + jitter_s
-            self._carry(source, sender, send.recipient, decoded, when, holds)
+            self._carry(source, target, sender, recipient, decoded, when, holds)
 
     @property
     def digest(self) -> str:
@@ -266,6 +270,7 @@ class Network:
     def _carry(
         self,
         source: Host | None,
+        target: Host | None,
         sender: Contact,
         recipient: Contact,
         message: Datagram,
@@ -273,7 +278,6 @@ class Network:
         holds: bool,
     ) -> None:
         """Bring a packet to where it is addressed, through the NATs in between."""
-        target = self.hosts.get(recipient.address)
         if source is not None and source.nat is not None:
             nat, inside = source.nat, sender.address
             if target is None or target.nat is not nat:  # it leaves the box

@@ -34,6 +34,22 @@ def test_each_is_verified_once_and_the_real_check_is_back_afterwards(
     assert cose.verify_raw is counting
 
 
+def test_what_is_signed_within_is_not_verified_again_and_signing_is_as_before_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = Identity.sign_raw
+    with remembered_signatures():
+        with remembered_signatures():
+            pass
+        signature = ONE.sign(b"made here", domain=b"d")
+        monkeypatch.setattr(memo, "_verify", lambda *_: False)
+        assert keys.verify(ONE.public_key, b"made here", signature, domain=b"d")
+        assert not keys.verify(ONE.public_key, b"made there", signature, domain=b"d")
+        monkeypatch.undo()
+    assert Identity.sign_raw is real
+    assert signature == ONE.sign(b"made here", domain=b"d")
+
+
 def test_a_check_that_was_left_out_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(keys, "verify_raw", lambda *_: True)
