@@ -8,6 +8,7 @@ rules, in the order they are checked, are in `docs/protocol-security.md`.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import lru_cache
 from hashlib import sha256
 
 from meshnode.errors import LocalProtocolError, NotAMember, RemoteProtocolError, Revoked
@@ -56,6 +57,7 @@ class Certificate:
     not_after: int
 
 
+@lru_cache(maxsize=64)
 def network_of(root_key: PublicKey) -> NetworkId:
     """Return the network id of the mesh with this root key."""
     return NetworkId(sha256(root_key).digest()[:NETWORK_BYTES])

@@ -7,7 +7,9 @@ Payloads are the caller's; `handshake` says what meshnode puts into them. Named 
 SHA256, and held against the published vectors of other implementations.
 """
 
+from functools import lru_cache
 from hashlib import sha256
+from typing import Self
 
 import nacl.bindings
 from nacl.exceptions import CryptoError
@@ -22,6 +24,8 @@ DH_BYTES = 32
 TAG_BYTES = 16
 PSK_BYTES = 32
 NONCE_MAX = 2**64 - 1
+BEGINNINGS_MAX = 16
+"""The keys of a mesh in rotation, and some invites. What is kept is no more than the psks tell."""
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _INNER_REST, _OUTER_REST = bytes([0x36]) * 32, bytes([0x5C]) * 32
 _COUNTERS = (b"\1", b"\2", b"\3")
@@ -63,11 +67,16 @@ class CipherState:
 class SymmetricState:
     """Noise section 5.2: the chaining key, the transcript hash and the current cipher."""
 
-    def __init__(self, name: bytes, prologue: bytes) -> None:
-        self.hash = name.ljust(32, b"\0") if len(name) <= 32 else sha256(name).digest()
-        self.chaining_key = self.hash
-        self.cipher = CipherState()
-        self.mix_hash(prologue)
+    def __init__(self, chaining_key: bytes, transcript: bytes, key: bytes | None = None) -> None:
+        self.chaining_key = chaining_key
+        self.hash = transcript
+        self.cipher = CipherState(key)
+
+    @classmethod
+    def named(cls, name: bytes) -> Self:
+        """Return the state that a protocol begins with."""
+        first = name.ljust(32, b"\0") if len(name) <= 32 else sha256(name).digest()
+        return cls(first, first)
 
     def mix_hash(self, data: bytes) -> None:
         """Take data into the transcript."""
@@ -113,9 +122,7 @@ class NoiseXX:
     ) -> None:
         """`static` and `ephemeral` are X25519 secrets for vectors; fresh ones if empty."""
         self._has_psk = psk is not None
-        self.state = SymmetricState(NAME_XX if psk is None else NAME_XXPSK0, prologue)
-        if psk is not None:
-            self.state.mix_key_and_hash(psk)
+        self.state = SymmetricState(*_beginning(psk, prologue))
         self._static, self._static_public = static, b""
         self._ephemeral, self._ephemeral_public = ephemeral, b""
         self.remote_ephemeral = b""
@@ -186,6 +193,17 @@ class NoiseXX:
         self.state.mix_hash(public)
         if self._has_psk:
             self.state.mix_key(public)
+
+
+@lru_cache(maxsize=BEGINNINGS_MAX)
+def _beginning(psk: bytes | None, prologue: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """Return chaining key, transcript and key before message 1: the same for every handshake of a
+    mesh, and a tenth of what the hashes of one cost."""
+    state = SymmetricState.named(NAME_XX if psk is None else NAME_XXPSK0)
+    state.mix_hash(prologue)
+    if psk is not None:
+        state.mix_key_and_hash(psk)
+    return state.chaining_key, state.hash, state.cipher.key
 
 
 def hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ...]:

@@ -155,7 +155,8 @@ class Connection:
                 self._writer.wake()
                 self._handler = handler
                 await self._read(nursery)
-                nursery.cancel_scope.cancel()
+                if not nursery.cancel_scope.cancel_called:
+                    nursery.cancel_scope.cancel()
         finally:
             if watch is not None:
                 watch.remove(self)

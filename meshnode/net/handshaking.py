@@ -93,7 +93,7 @@ async def respond(
         payload=channel.payload(),
         statics=channel.statics,
     )
-    if not admit(handshake.knock(await _receive(transport))):
+    if not admit(handshake.knock(await _receive(transport, waited=True))):
         raise RemoteProtocolError("a first message too many, or one that came before")
     await _send(transport, handshake.answer())
     handshake.receive(await _receive(transport))
@@ -130,8 +130,9 @@ async def _send(transport: Transport, message: bytes) -> None:
         await transport.send_all(data[sent:])
 
 
-async def _receive(transport: Transport) -> bytes:
-    size = int.from_bytes(await receive_exactly(transport, LENGTH_BYTES), "big")
+async def _receive(transport: Transport, *, waited: bool = False) -> bytes:
+    """Return a message. `waited`: it may be there already, as whoever connects speaks first."""
+    size = int.from_bytes(await receive_exactly(transport, LENGTH_BYTES, waited=waited), "big")
     if not 0 < size <= HANDSHAKE_BYTES_MAX:
         raise RemoteProtocolError(f"a handshake message of {size} bytes")
     return await receive_exactly(transport, size, waited=True)

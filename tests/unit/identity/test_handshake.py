@@ -233,7 +233,8 @@ def test_a_handshake_reflected_to_its_sender_ends() -> None:
 @pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31)])
 def test_a_key_of_low_order_is_refused(point: bytes) -> None:
     # Message 1 made by hand, as a holder of the psk could: a chosen point for e.
-    state = SymmetricState(NAME_XXPSK0, b"prologue")
+    state = SymmetricState.named(NAME_XXPSK0)
+    state.mix_hash(b"prologue")
     state.mix_key_and_hash(PSK)
     state.mix_hash(point)
     state.mix_key(point)
