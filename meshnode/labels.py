@@ -20,6 +20,8 @@ LABELS_BYTES_MAX = 192
 """All keys and values of one node together: they travel in its word, of which a datagram should
 hold several."""
 MEMORY_MIB_MAX = 2**32 - 1
+MEMORY_PAGE_BYTES = 64 * 1024
+"""The Wasm specification's page."""
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
@@ -31,6 +33,8 @@ class Traits:
     labels: Labels = ()
     memory_mib: int = 0
     """What modules may take there, all together; 0: it does not say."""
+    memory_pages: int = 0
+    """Pages of 64 KiB that one instance's linear memory may have; 0: it does not say."""
 
 
 NO_TRAITS = Traits()

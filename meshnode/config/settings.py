@@ -127,7 +127,11 @@ class PolicySettings:
     """[policy]: what any module must satisfy to run here, whoever signed it."""
 
     max_memory_bytes: int = setting(
-        "max_memory", kinds.size(64 * KIB, 4 * GIB), 256 * MIB, "Linear memory of one instance."
+        "max_memory",
+        kinds.size(64 * KIB, 4 * GIB),
+        256 * MIB,
+        "Linear memory of one instance. A module whose manifest asks for more is not run here, and "
+        "other nodes know that.",
     )
     max_run_ms: int = setting(
         "max_run", kinds.milliseconds(1, 600_000), 10_000, "One call into the guest."

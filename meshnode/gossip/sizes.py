@@ -48,11 +48,11 @@ def contact_bytes(contact: Contact) -> int:
 
 
 def update_bytes(update: MemberUpdate) -> int:
-    """Return an upper bound: contact, name, incarnation, caps 5, signature 66, memory 5, state,
+    """Return an upper bound: contact, name, incarnation, caps 5, signature 66, memory 10, state,
     heads, and two more and its text for each half of a label.
     """
     labels = sum(4 + len(key) + len(value) for key, value in update.traits.labels)
-    size = contact_bytes(update.contact) + len(update.name.encode()) + labels + 82
+    size = contact_bytes(update.contact) + len(update.name.encode()) + labels + 87
     return size + _number_bytes(update.incarnation)
 
 

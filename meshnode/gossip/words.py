@@ -95,6 +95,7 @@ def word_bytes(network: NetworkId, update: MemberUpdate) -> bytes:
             len(host).to_bytes(1, "big"),
             host,
             update.traits.memory_mib.to_bytes(4, "big"),
+            update.traits.memory_pages.to_bytes(4, "big"),
             len(labels).to_bytes(2, "big"),
             labels,
             update.name.encode(),

@@ -23,7 +23,7 @@ from meshnode.gossip.words import Signatures
 from meshnode.identity.keys import Identity, random_bytes
 from meshnode.identity.mesh import Mesh
 from meshnode.ids import Address, Contact, NodeId
-from meshnode.labels import Traits
+from meshnode.labels import MEMORY_PAGE_BYTES, Traits
 from meshnode.machine import Random
 from meshnode.net.addresses import primary_address
 from meshnode.net.channel import MeshChannel
@@ -88,7 +88,11 @@ class Building:
         self.stopping = trio.Event()
         self.mesh_changed = trio.Event()
         self.unfit = Unfit()
-        self.traits = Traits(config.node.labels, config.budget.memory_bytes // MIB)
+        self.traits = Traits(
+            config.node.labels,
+            config.budget.memory_bytes // MIB,
+            config.policy.max_memory_bytes // MEMORY_PAGE_BYTES,
+        )
         self.started_at = trio.current_time()
 
     async def build(self, nursery: trio.Nursery, *, probe_port: bool) -> None:

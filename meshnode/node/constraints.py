@@ -34,13 +34,13 @@ class Bounds:
             reason := unmet(wanted, theirs=labels, origin=self._own.labels, at_origin=False)
         ):
             return reason
-        return too_large(manifest.need_bytes, member.traits)
+        return _too_large(manifest, member.traits)
 
     def own_reason(self, manifest: Manifest, wanted: Constraints) -> str:
         """Return why this node may not run what came in here, or an empty string."""
         mine = self._own.labels
         reason = unmet(wanted, theirs=mine, origin=mine, at_origin=True)
-        return reason or too_large(manifest.need_bytes, self._own)
+        return reason or _too_large(manifest, self._own)
 
     def labels_elsewhere(self, wanted: Constraints) -> Labels | None:
         """Return the labels that every other node must have; None: no other may be asked."""
@@ -65,3 +65,7 @@ def reason_of(bounds: Bounds, member: Member, manifest: Manifest, wanted: Constr
     if missing := manifest.required & ~member.caps:
         return lacking(missing)
     return bounds.reason(member, manifest, wanted)
+
+
+def _too_large(manifest: Manifest, traits: Traits) -> str:
+    return too_large(manifest.need_bytes, manifest.limits.memory_bytes, traits)

@@ -39,12 +39,18 @@ IDLE_CHECK_S_MAX = 10.0
 """How often lanes are looked at, at most; a tenth of the idle time if that is less."""
 
 
+LINEAR_BYTES_MAX = 4096 << 20
+"""What 32-bit addresses reach."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanesBudget:
     """What warm modules may take of this device."""
 
     instances_max: int
     memory_bytes_max: int
+    linear_bytes_max: int = LINEAR_BYTES_MAX
+    """Linear memory of one instance."""
     idle_s_max: float = 0.0
     """Lanes unused for longer are closed; 0 keeps them."""
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -279,7 +285,13 @@ class Lanes:
 
     def _foreseen_bytes(self, manifest: Manifest) -> int:
         """Return what a module may come to take: its memory's limit, and its models."""
-        need = manifest.limits.memory_bytes + sum(model.size for model in manifest.models)
+        need, linear = manifest.need_bytes, manifest.limits.memory_bytes
+        if linear > self._budget.linear_bytes_max:
+            raise CannotRunHere(
+                f"an instance of the module may use {linear >> 10} KiB, this node gives one "
+                f"{self._budget.linear_bytes_max >> 10} KiB",
+                try_="raise policy.max_memory in node.toml",
+            )
         if need > self._budget.memory_bytes_max:
             raise CannotRunHere(
                 f"the module may use {need >> 20} MiB, this node gives modules "

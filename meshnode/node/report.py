@@ -8,6 +8,7 @@ from typing import Any
 from meshnode.dht.proofs import Equivocation
 from meshnode.gossip.member import Member
 from meshnode.ids import short, to_text
+from meshnode.labels import MEMORY_PAGE_BYTES
 from meshnode.node.attempts import Attempt
 from meshnode.node.catalog import Named
 from meshnode.node.library import ModuleInfo
@@ -42,6 +43,7 @@ def peer(member: Member, record: LoadRecord | None, age_s: float, now: float) ->
         "caps": member.caps.names(),
         "labels": dict(member.traits.labels),
         "memory_mib": member.traits.memory_mib,
+        "instance_memory_kib": member.traits.memory_pages * MEMORY_PAGE_BYTES >> 10,
         "load": None if record is None else load(record),
         "load_age_s": None if record is None else round(age_s, 2),
     }

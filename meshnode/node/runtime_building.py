@@ -51,6 +51,7 @@ def build_lanes(
         budget=LanesBudget(
             instances_max=budget.instances,
             memory_bytes_max=budget.memory_bytes,
+            linear_bytes_max=config.policy.max_memory_bytes,
             idle_s_max=budget.idle_ms / 1000,
         ),
         unfit=unfit,

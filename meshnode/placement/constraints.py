@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from meshnode.constraints import Constraints, Scope
-from meshnode.labels import SITE, Labels, Traits, value_of
-from meshnode.wire.limits import MIB
+from meshnode.labels import MEMORY_PAGE_BYTES, SITE, Labels, Traits, value_of
+from meshnode.wire.limits import KIB, MIB
 
 NAMED_MAX = 16
 """Nodes that an error names one by one."""
@@ -46,12 +46,21 @@ def _too_far(data: Scope, theirs: Labels, origin: Labels) -> str:
     return "" if there == site else f"other site ({there or 'none'}, data may not leave {site})"
 
 
-def too_large(need_bytes: int, traits: Traits) -> str:
-    """Return why a module cannot fit a node whatever else it unloads, or an empty string."""
-    have_mib = traits.memory_mib
-    if not have_mib or need_bytes <= have_mib * MIB:
-        return ""
-    return f"memory budget (needs {-(-need_bytes // MIB)} MiB, has {have_mib})"
+def too_large(need_bytes: int, linear_bytes: int, traits: Traits) -> str:
+    """Return why a module cannot fit a node whatever else it unloads, or an empty string.
+
+    `need_bytes` is what it may take with its models, `linear_bytes` its linear memory alone.
+    """
+    have_mib, have_bytes = traits.memory_mib, traits.memory_pages * MEMORY_PAGE_BYTES
+    if have_mib and need_bytes > have_mib * MIB:
+        return f"memory budget (needs {-(-need_bytes // MIB)} MiB, has {have_mib})"
+    if have_bytes and linear_bytes > have_bytes:
+        return f"memory policy (needs {_size(linear_bytes)}, gives an instance {_size(have_bytes)})"
+    return ""
+
+
+def _size(count: int) -> str:
+    return f"{count // MIB} MiB" if count % MIB == 0 else f"{-(-count // KIB)} KiB"
 
 
 def in_time(predicted_ms: float, left_ms: float) -> str:

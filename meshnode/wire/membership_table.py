@@ -80,7 +80,7 @@ NAME = Text(limits.NAME_CHARS_MAX)
 SIGNATURE = exactly(membership.SIGNATURE_BYTES)
 LOAD = LoadField()
 LABELS = LabelsField()
-TRAITS = Record(Traits, labels=LABELS, memory_mib=U32)
+TRAITS = Record(Traits, labels=LABELS, memory_mib=U32, memory_pages=U32)
 UPDATE = Record(
     membership.MemberUpdate,
     contact=CONTACT,

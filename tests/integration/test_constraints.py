@@ -252,6 +252,24 @@ async def test_a_module_that_fits_nobody_names_the_numbers(
         assert refused.value.because[1].endswith(" MiB, has 7)")
 
 
+async def test_a_module_that_a_policy_gives_too_little_is_known_before_it_is_sent(
+    tmp_path: Path, image: np.ndarray, sent: list[Predict]
+) -> None:
+    async with AsyncExitStack() as stack:
+        mesh = Mesh(tmp_path, stack)
+        door = await mesh.add("door", **{"caps.use": "cpu"})
+        await mesh.add("strict", **{"policy.max_memory": "64KiB"})
+        await mesh.see_each_other()
+        await door.publish(signed(publisher_of(tmp_path, "door")), [], 1)
+        sent.clear()
+        with pytest.raises(NoCandidate) as refused:
+            await ask(door, "digits", {"images": image})
+        why = [line.split(" (")[0] for line in refused.value.because]
+        assert why == ["door: lacks cap nn", "strict: memory policy"]
+        assert refused.value.because[1].endswith(", gives an instance 64 KiB)")
+        assert sent == []
+
+
 async def test_a_deadline_that_nobody_can_make_tells_what_each_node_would_take(
     tmp_path: Path, image: np.ndarray
 ) -> None:

@@ -62,7 +62,7 @@ DAVE_LIVES = Signatures(DAVE_KEYS, NetworkId(NETWORK)).signed(
         incarnation=7,
         name="dave",
         caps=Caps.CPU | Caps.NN,
-        traits=Traits((("site", "hall-3"), ("tier", "edge")), 512),
+        traits=Traits((("site", "hall-3"), ("tier", "edge")), 512, 4096),
     )
 )
 DAVE_ACCUSED = Signatures(ERIN_KEYS, NetworkId(NETWORK)).accuse(DAVE.node_id, 7)

@@ -40,6 +40,7 @@ def test_a_members_own_word_is_known_by_everybody() -> None:
         {"caps": Caps.CUDA},
         {"traits": Traits((("site", "hall-3"),))},
         {"traits": Traits((), 512)},
+        {"traits": Traits((), 0, 512)},
         {"contact": replace(ANN, address=Address("10.0.0.2", 6175))},
         {"contact": replace(ANN, address=Address("10.0.0.3", 6174))},
         {"contact": BOB},
@@ -81,7 +82,7 @@ def test_both_ends_sign_a_host_as_it_travels() -> None:
 
 
 def test_the_layouts_are_those_of_the_protocol() -> None:
-    labelled = replace(WORD, traits=Traits((("site", "b"), ("tier", "edge")), 512))
+    labelled = replace(WORD, traits=Traits((("site", "b"), ("tier", "edge")), 512, 4096))
     assert word_bytes(NETWORK, labelled) == (
         NETWORK
         + ANN.public_key
@@ -93,6 +94,7 @@ def test_the_layouts_are_those_of_the_protocol() -> None:
         + (6174).to_bytes(2, "big")
         + b"\x04\x0a\x00\x00\x02"
         + b"\x00\x00\x02\x00"
+        + b"\x00\x00\x10\x00"
         + b"\x00\x10site=b\ntier=edge"
         + b"ann"
     )

@@ -180,6 +180,15 @@ async def test_what_can_never_fit_is_refused_before_it_is_loaded(runtime: Runtim
         assert not lanes.warm
 
 
+async def test_a_module_whose_instance_may_grow_too_large_is_refused_before_it_is_loaded(
+    runtime: Runtime,
+) -> None:
+    async with opened(runtime, replace(ROOM, linear_bytes_max=64 * KIB)) as lanes:
+        with pytest.raises(CannotRunHere, match="this node gives one 64 KiB"):
+            await lanes.get(A)
+        assert lanes.warm == ()
+
+
 async def test_idle_modules_are_unloaded_and_pinned_ones_are_not(
     runtime: Runtime, mock_clock: trio.testing.MockClock
 ) -> None:

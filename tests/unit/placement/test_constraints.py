@@ -94,11 +94,16 @@ def test_whom_a_large_mesh_is_searched_for_is_who_may_be_asked(
 
 
 def test_memory_and_time_are_told_in_numbers() -> None:
-    assert too_large(600 * MIB + 1, Traits(memory_mib=512)) == (
+    assert too_large(600 * MIB + 1, 0, Traits(memory_mib=512)) == (
         "memory budget (needs 601 MiB, has 512)"
     )
-    assert too_large(512 * MIB, Traits(memory_mib=512)) == ""
-    assert too_large(600 * MIB, Traits()) == ""
+    assert too_large(512 * MIB, 0, Traits(memory_mib=512)) == ""
+    assert too_large(600 * MIB, 600 * MIB, Traits()) == ""
+    small = Traits(memory_pages=24)
+    assert too_large(9 * MIB, 24 * 65_536, small) == ""
+    assert too_large(9 * MIB, 2 * MIB, small) == (
+        "memory policy (needs 2 MiB, gives an instance 1536 KiB)"
+    )
     assert in_time(84.4, 50.0) == "too late (predicted 84 ms, has 50 ms)"
     assert in_time(50.0, 50.0) == "in time (predicted 50 ms of 50 ms)"
 
