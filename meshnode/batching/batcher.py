@@ -27,6 +27,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from meshnode.batching.crowd import Crowd
 from meshnode.batching.events import BatcherEffect as BatcherEffect
 from meshnode.batching.events import BatcherInput as BatcherInput
 from meshnode.batching.events import Drop as Drop
@@ -46,9 +47,6 @@ from meshnode.ids import RequestId
 
 KINDS_MAX = 16
 """Kinds whose curves are remembered; the least recently run go first."""
-CROWDED = 0.5
-"""What waits is more than can be held when it takes this share of the time that the most hurried of
-it has: from there on some would be late if the oldest were always next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,11 @@ class Batcher:
         *,
         shares: Shares | None = None,
         promises: Promises | None = None,
+        crowd: Crowd | None = None,
     ) -> None:
         """Take the bounds, and what makes the sizing of a kind from its `batch_max`.
 
-        `shares` and `promises` are those of the machine, if it has several lanes.
+        `shares`, `promises` and `crowd` are those of the machine, if it has several lanes.
         """
         if settings.batch_max < 1 or settings.queue_max < 1:
             raise ValueError("a lane needs room for at least one request")
@@ -82,6 +81,8 @@ class Batcher:
         self._new_sizing = sizing
         self._shares = Shares() if shares is None else shares
         self._promises = Promises() if promises is None else promises
+        self._crowd = Crowd() if crowd is None else crowd
+        self._crowd.joined(self.pressure)
         self._waiting = Line(self._shares)
         self._rows: dict[Hashable, int] = {}
         """Rows waiting, by kind."""
@@ -119,6 +120,10 @@ class Batcher:
         """What one row of the kind that runs takes alone; 0 if nobody knows."""
         sizing = None if self._running is None else self._sizings.get(self._running.family)
         return sizing.curve.seconds(1) if sizing is not None and sizing.curve.sure else 0.0
+
+    def pressure(self, now: float) -> tuple[float, float]:
+        """See `crowd.Pressure`."""
+        return self._total_s(now), self._expiry - now
 
     def again_s(self, flow: Flow, now: float) -> float | None:
         """Return in how many seconds somebody who is refused after all finds a place."""
@@ -371,7 +376,7 @@ class Batcher:
         """Whether more waits than can be held."""
         if 2 * len(self._waiting) >= self._settings.queue_max:
             return True
-        return self._total_s(now) > CROWDED * (self._expiry - now)
+        return self._crowd.is_too_much(now)
 
     def _charge(self, running: _Running, took_s: float) -> None:
         """Charge a batch's run time to the flows whose rows it had."""

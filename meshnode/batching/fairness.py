@@ -11,7 +11,7 @@ of each. Nothing is kept back: as long as anything waits, something is next.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -122,6 +122,11 @@ class Shares:
         peer = self._peers.charge(flow[0], seconds)
         peer.level = peer.level or _Level()
         peer.level.charge(flow[1], seconds)
+
+    def first(self, flows: Collection[Flow]) -> Flow:
+        """Return who of some has had least; of equals, the first. There is one at least."""
+        peer = min((p for p, _ in flows), key=self._peers.tag)
+        return min((f for f in flows if f[0] == peer), key=self._tag_within)
 
     def order(self, backlog: Mapping[Flow, int], each_s: float) -> Iterator[Flow]:
         """Yield whose request is next, until the backlog is used up: so many of each flow.

@@ -19,7 +19,8 @@ from meshnode.batching.batcher import (
     RunFinished,
     Withdraw,
 )
-from meshnode.batching.fairness import Shares
+from meshnode.batching.crowd import Crowd
+from meshnode.batching.fairness import Flow, Shares
 from meshnode.batching.portions import Portions
 from meshnode.batching.returning import Promises
 from meshnode.batching.settings import BatchingSettings
@@ -67,6 +68,7 @@ class LaneParts:
     note_finished: Callable[[], None]
     shares: Shares = field(default_factory=Shares)
     promises: Promises = field(default_factory=Promises)
+    crowd: Crowd = field(default_factory=Crowd)
     portions: Portions = field(default_factory=Portions)
     """Of run time."""
 
@@ -102,6 +104,7 @@ class Lane:
             replace(settings, batch_bytes_max=bytes_max),
             shares=parts.shares,
             promises=parts.promises,
+            crowd=parts.crowd,
         )
         self._driver: Driver[BatcherInput, BatcherEffect] = Driver(self._batcher, self._perform)
         parts.meter.opened(module, cores=self._cores, of=parts.turns.cores)
@@ -184,6 +187,7 @@ class Lane:
 
     def close(self) -> trio.Event:
         """Let go of the instance; call only when idle. Returns what is set when it is gone."""
+        self._parts.crowd.left(self._batcher.pressure)
         self._worker.submit(self._loaded.close, _ignore)
         self._worker.stop()
         return self._worker.ended
@@ -283,7 +287,8 @@ class Lane:
             case Run():
                 batch = _Batch(self, effect.request_ids)
                 self._running = batch
-                self._parts.turns.ask(self._cores, batch.start)
+                flows = dict.fromkeys([self._waiting[t].asker.flow for t in effect.request_ids])
+                self._parts.turns.ask(self._cores, batch.start, flows, self._flows)
             case Refuse():
                 self._leave(effect.request_id, refused(effect, over=self._over(effect.request_id)))
             case Expire():
@@ -291,6 +296,10 @@ class Lane:
             case Drop():
                 over = self._over(effect.request_id)
                 self._leave(effect.request_id, too_late(effect.needs_s, effect.again_s, over=over))
+
+    def _flows(self) -> list[Flow]:
+        """Who waits here, in the batch that is next or behind it."""
+        return [w.asker.flow for w in self._waiting.values() if not w.started]
 
     def _over(self, ticket: RequestId) -> bool:
         """Whether a request that is not taken is of a source that had more than its share."""

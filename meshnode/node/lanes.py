@@ -13,6 +13,7 @@ from math import inf
 
 import trio
 
+from meshnode.batching.crowd import Crowd
 from meshnode.batching.fairness import Shares
 from meshnode.batching.returning import Promises
 from meshnode.batching.settings import BatchingSettings
@@ -75,12 +76,14 @@ class Lanes:
         self._nursery = nursery
         self._budget = budget
         self._unfit = unfit
+        shares, crowd = Shares(), Crowd()
         self._parts = LaneParts(
             meter=meter,
-            turns=Turns(budget.cores),
+            turns=Turns(budget.cores, shares, lambda: crowd.is_too_much(trio.current_time())),
             nursery=nursery,
             pretence=pretence,
-            shares=Shares(),
+            shares=shares,
+            crowd=crowd,
             promises=Promises(),
             note_came=self._note_came,
             note_finished=self._note_finished,

@@ -1,5 +1,6 @@
 """Overload on whole nodes: a flood keeps nobody out, refusals are honest, no request runs twice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -40,25 +41,28 @@ class Told:
         return self.answered + len(self.refused) + self.late
 
 
-async def with_module(root: Path, mesh: Mesh) -> None:
-    """Publish the module everywhere, and let each node measure it."""
-    name = mesh.nodes[0].name
-    module = packed(asset("digits.onnx").read_bytes(), publisher_of(root, name))
+async def with_module(root: Path, mesh: Mesh, name: str = "digits") -> None:
+    """Publish a module everywhere, and let each node measure it."""
+    publisher = publisher_of(root, mesh.nodes[0].name)
+    module = packed(asset("digits.onnx").read_bytes(), publisher, name)
     await mesh.nodes[0].publish(module, [], len(mesh.nodes))
     for node in mesh.nodes:
-        info = await node.describe("digits")
+        info = await node.describe(name)
         await node.parts.lanes.get(info.module)
         for _ in range(9):  # until what it takes is sure enough to refuse by it
             lane, _ = await node.parts.lanes.get(info.module)
             await lane.predict({"images": IMAGE}, run_by=trio.current_time() + 60)
 
 
+FLOODED = ("digits-1", "digits-2", "digits-3")
 IMAGE = np.load(asset("digits-test.images.npy"))[:1].astype(np.float32)
 
 
-async def send(node: Node, source: str, told: Told, deadline_ms: int) -> None:
+async def send(
+    node: Node, source: str, told: Told, deadline_ms: int, module: str = "digits"
+) -> None:
     try:
-        await ask(node, "digits", {"images": IMAGE}, source=source, deadline_ms=deadline_ms)
+        await ask(node, module, {"images": IMAGE}, source=source, deadline_ms=deadline_ms)
         told.answered += 1
     except Overloaded as error:
         told.refused.append(error)
@@ -69,13 +73,21 @@ async def send(node: Node, source: str, told: Told, deadline_ms: int) -> None:
 
 
 async def stream(
-    node: Node, source: str, told: Told, *, per_s: float, seconds: float, deadline_ms: int
+    node: Node,
+    source: str,
+    told: Told,
+    *,
+    per_s: float,
+    seconds: float,
+    deadline_ms: int,
+    modules: Sequence[str] = ("digits",),
 ) -> None:
-    """Send requests in open loop, evenly spaced but for a tenth."""
+    """Send requests in open loop, evenly spaced but for a tenth, for one module after another."""
     rng = Random(source)
     async with trio.open_nursery() as nursery:
-        for _ in range(round(per_s * seconds)):
-            nursery.start_soon(send, node, source, told, deadline_ms)
+        for number in range(round(per_s * seconds)):
+            module = modules[number % len(modules)]
+            nursery.start_soon(send, node, source, told, deadline_ms, module)
             await trio.sleep(rng.uniform(0.9, 1.1) / per_s)
 
 
@@ -101,6 +113,27 @@ async def test_a_source_that_floods_five_times_over_keeps_no_other_out(tmp_path:
         assert not [e for e in quiet.refused + beside.refused if isinstance(e, OverShare)]
         blamed = sum(isinstance(e, OverShare) for e in flood.refused)
         assert blamed > len(flood.refused) / 2, "it is told that it asks too much"
+
+
+async def test_a_flood_over_three_modules_leaves_half_of_the_machine_to_who_asks_for_one(
+    tmp_path: Path,
+) -> None:
+    async with mesh_of(tmp_path) as mesh:
+        node = await mesh.add("a", **SLOW)
+        for name in (*FLOODED, "digits"):
+            await with_module(tmp_path, mesh, name)
+        capacity_per_s = 1000 / RUN_MS
+        flood, quiet = Told(), Told()
+        case = {"seconds": 4.0, "deadline_ms": 1500}
+        wide = {**case, "per_s": 5 * capacity_per_s, "modules": FLOODED}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: stream(node, "flood", flood, **wide))
+            nursery.start_soon(
+                lambda: stream(node, "quiet", quiet, per_s=0.4 * capacity_per_s, **case)
+            )
+        print(flood.answered, len(flood.refused), flood.late, quiet)
+        assert quiet.answered >= 0.85 * quiet.asked, "by turns of modules it had a quarter"
+        assert flood.answered > quiet.answered, "the rest is for the flood"
 
 
 async def test_most_who_come_again_when_they_were_told_to_are_answered(tmp_path: Path) -> None:
