@@ -73,6 +73,8 @@ class LoadHeard:
 
     record: LoadRecord
     heard_at: float
+    late: bool = False
+    """It is older than one that was heard before, but tells of a module."""
 
 
 SwimCommand: TypeAlias = Join | SetLoad | HearLoad | WantLoads | Suspect | Expel

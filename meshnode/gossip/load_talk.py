@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from meshnode.gossip.events import LoadHeard, SwimEffect, WantLoads
 from meshnode.gossip.interests import Interests
+from meshnode.gossip.loads import aged
 from meshnode.gossip.member import Member
 from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.sizes import AROUND_BYTES
@@ -55,6 +56,9 @@ class LoadTalk:
             heard = self._speaker.loads.hear(load, one_way_ms, now, direct=direct)
             if heard is not None:
                 effects.append(LoadHeard(heard, now))
+            elif self._speaker.loads.is_late(load):
+                written_at = now - (load.age_ms + one_way_ms) / 1000
+                effects.append(LoadHeard(aged(load, written_at, now), now, late=True))
         return effects
 
     def want(self, event: WantLoads, now: float, own_now: float) -> list[Send]:

@@ -60,6 +60,12 @@ class LoadTable:
         self._held[record.node] = _Held(record, written_at, said)
         return aged(record, written_at, now) if one_way_ms >= 1.0 else record
 
+    def is_late(self, record: LoadRecord) -> bool:
+        """Return whether a record was overtaken: what it tells of a module may be news even so."""
+        held = self._held.get(record.node)
+        tells = record.rest is not None and bool(record.modules)
+        return tells and held is not None and record.sequence < held.record.sequence
+
     def forget(self, node: NodeTag) -> None:
         """Drop a node's record (it died, left, or was reborn and counts anew)."""
         self._held.pop(node, None)

@@ -26,8 +26,10 @@ from meshnode.gossip.sizes import (
 )
 from meshnode.gossip.subscribers import Subscribers
 from meshnode.gossip.table import MemberTable
+from meshnode.gossip.turn import Turn
 from meshnode.ids import Contact, tag_of
 from meshnode.machine import Random
+from meshnode.wire.excerpts import excerpt
 from meshnode.wire.messages import (
     Accusation,
     Ack,
@@ -66,6 +68,7 @@ class Speaker:
         self._settings = settings
         self._rng = rng
         self._own_load: tuple[LoadRecord, float] | None = None
+        self._turn = Turn()
         self._order = ProbeOrder(rng)
         self.budget = Budget(
             settings.bytes_per_s, headers_bytes=headers_bytes(own.contact.address.host)
@@ -100,7 +103,7 @@ class Speaker:
             packed.add_update(self._own.word)
         self.add_doubts(packed, target, gone=introduces)
         packed.narrow(RIDING_BYTES_MAX)
-        self._fill(packed, now)
+        self._fill(packed, now, whole=True)
         return Ping(
             sequence=sequence,
             updates=packed.updates,
@@ -111,7 +114,7 @@ class Speaker:
     def ack(self, sequence: int, packed: Packer, now: float) -> Ack:
         """Return an ack with what is packed already, and a little more."""
         packed.narrow(RIDING_BYTES_MAX)
-        self._fill(packed, now)
+        self._fill(packed, now, whole=True)
         return Ack(
             sequence=sequence,
             updates=packed.updates,
@@ -175,19 +178,18 @@ class Speaker:
     def set_load(self, load: LoadRecord, now: float) -> list[Send]:
         """Say this of ourselves from now on; it ages like any other record. Returns the pushes."""
         self._own_load = (load, now - load.age_ms / 1000)
-        size = datagram_bytes(Gossip(loads=(load,)))
-        return [
-            send
-            for contact in self.subscribers.due(load, size, now)
-            for send in self._push(contact, load, size, now)
-        ]
+        size = datagram_bytes(Gossip(loads=(excerpt(load, 0),)))
+        due = self.subscribers.due(load, size, now)
+        if due:
+            self._turn.next()
+        told = self._turn.excerpt(load)
+        return [send for contact in due for send in self._push(contact, told, now)]
 
     def first_push(self, contact: Contact, now: float) -> list[Send]:
-        """Return our load for one who has just subscribed; nothing if we have said none."""
-        if self._own_load is None:
-            return []
-        load = aged(*self._own_load, now)
-        return self._push(contact, load, datagram_bytes(Gossip(loads=(load,))), now)
+        """Return our whole load for who subscribed; nothing if we have said none."""
+        return (
+            [] if self._own_load is None else self._push(contact, aged(*self._own_load, now), now)
+        )
 
     def welcome(self, newcomer: Contact) -> None:
         """Begin to tell a newcomer of everybody present."""
@@ -213,6 +215,7 @@ class Speaker:
     # ------------------------------------------------------------------ parts
 
     def _gossip_loads(self, now: float) -> list[Send]:
+        self._turn.next()
         freshest = self.loads.freshest(self._settings.loads_forwarded + 1, now)
         remembered = self._table.all()
         sends = []
@@ -255,10 +258,16 @@ class Speaker:
             sends += self._bulk(contact, second, now)
         return sends
 
-    def _fill(self, packed: Packer, now: float) -> None:
-        """Add our load, in a small mesh, and news where the budget has room."""
+    def _fill(self, packed: Packer, now: float, *, whole: bool = False) -> None:
+        """Add our load, in a small mesh, and news where the budget has room.
+
+        A round's gossip tells one module of ours. Whoever has just come would hear of the last one
+        after a minute; so who is probed hears all of them.
+        """
         if self._own_load is not None and self.mesh_is_small:
-            packed.add_load(aged(*self._own_load, now))
+            load = aged(*self._own_load, now)
+            if not (whole and packed.add_load(load)):
+                packed.add_load(self._turn.excerpt(load))
         if self.queue and self.budget.is_plenty(now):
             self.queue.fill(packed, self._cluster_size())
 
@@ -276,8 +285,8 @@ class Speaker:
                 return accusation
         return self._own.accuse(member.contact.node_id, member.incarnation)
 
-    def _push(self, contact: Contact, load: LoadRecord, size: int, now: float) -> list[Send]:
-        return self._metered(contact, Gossip(loads=(load,)), now, size)
+    def _push(self, contact: Contact, load: LoadRecord, now: float) -> list[Send]:
+        return self._metered(contact, Gossip(loads=(load,)), now)
 
     def _roomy(self, now: float) -> Packer | None:
         """Return a packet as large as the budget allows, or None if that is too little."""
@@ -292,12 +301,9 @@ class Speaker:
         self.budget.charge(datagram_bytes(send.message), now)
         return [send]
 
-    def _metered(
-        self, contact: Contact, message: Datagram, now: float, size: int | None = None
-    ) -> list[Send]:
+    def _metered(self, contact: Contact, message: Datagram, now: float) -> list[Send]:
         """Return a message that may be left out, if there is room for it."""
-        size = datagram_bytes(message) if size is None else size
-        return [Send(contact, message)] if self.budget.spare(size, now) else []
+        return [Send(contact, message)] if self.budget.spare(datagram_bytes(message), now) else []
 
     def _next_targets(self, count: int) -> list[Member]:
         """Return members in shuffled rounds, so that nobody waits long for a record of ours."""

@@ -16,7 +16,7 @@ from meshnode.dht.proofs import Proofs
 from meshnode.dht.seq_memory import SeqMemory
 from meshnode.dht.settings import DhtSettings
 from meshnode.errors import PortTaken
-from meshnode.gossip.machine import SwimMachine
+from meshnode.gossip.machine import LoadHeard, SwimMachine
 from meshnode.gossip.member import Member, MemberState
 from meshnode.gossip.settings import GossipSettings
 from meshnode.gossip.words import Signatures
@@ -320,8 +320,8 @@ class Building:
     async def _answer(self, peer: Peer, request: Request) -> Reply:
         return await self.answers.answer(peer, request)
 
-    def _judged_load(self, record: LoadRecord) -> None:
-        self.board.on_record(record, None, trio.current_time(), judged=True)
+    def _judged_load(self, heard: LoadHeard) -> None:
+        self.board.on_record(heard.record, None, trio.current_time(), judged=not heard.late)
 
     def _heard_in_a_call(self, speaker: NodeId, record: LoadRecord) -> None:
         if self.board.on_word(speaker, record, trio.current_time()):

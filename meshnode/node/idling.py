@@ -17,10 +17,11 @@ from meshnode.node.lanes import Lanes
 from meshnode.node.load import LoadReporter
 from meshnode.node.membership import Membership
 from meshnode.placement.board import Scoreboard
-from meshnode.placement.idle import IdleCaller, Neighbour, Offer
-from meshnode.placement.score import EACH_MS, UNIT_MS, wait_ms
+from meshnode.placement.idle import IdleCaller, Neighbour, neighbour, offers_of
+from meshnode.placement.score import UNIT_MS
 from meshnode.placement.settings import PlacementSettings
-from meshnode.wire.messages import IdleCall, IdleReply, LoadRecord, ModuleLoad
+from meshnode.wire.excerpts import excerpt
+from meshnode.wire.messages import IdleCall, IdleReply, LoadRecord
 
 NEAR_MS = 8.0
 """Round trip of a neighbour on the same LAN, with a busy event loop at both ends."""
@@ -74,10 +75,10 @@ class Idling:
         if call.load.node != tag_of(caller):
             raise RemoteProtocolError("an idle call in the name of another node")
         self._on_load(caller, call.load)
-        room = min(ROOM_MAX, call.room)
-        offers = {m.module: _offer(m, room) for m in call.load.modules if m.warm and m.first}
+        known = self._board.record_of(caller, trio.current_time())[0] or call.load
+        offers = offers_of(known, min(ROOM_MAX, call.room))
         given = self._lanes.give_up(offers, NEAR_MS, call.load.node) if offers else 0
-        return IdleReply(given=given, load=self._load.record())
+        return IdleReply(given=given, load=self._load.word(None))
 
     def _on_work(self, busy: bool) -> None:
         if busy:
@@ -87,31 +88,33 @@ class Idling:
         self._caller.dry(now)
         if not self._somebody_waits():
             # Most of the time: the task is not woken, as this comes after every lone request.
-            self._caller.choose((), 0.0, now)
+            self._caller.choose((), now)
         due_at = self._caller.next_timer()
         if due_at is not None and due_at < self._sleeps_until:
             self._changed.set()
 
     async def _call_one(self) -> None:
         if not self._somebody_waits():
-            self._caller.choose((), 0.0, trio.current_time())
+            self._caller.choose((), trio.current_time())
             return
         own = self._load.record()
-        warm = {m.module: m for m in own.modules if m.warm and m.first}
+        warm = {m.module: m.first * UNIT_MS for m in own.modules if m.warm and m.first}
         members = {tag_of(m.contact.node_id): m for m in self._membership.members() if _near(m)}
         now = trio.current_time()
         neighbours = (n for tag in members if (n := self._neighbour(tag, warm, now)) is not None)
-        tag = self._caller.choose(neighbours, 0.0, now)
-        if tag is None:
+        chosen = self._caller.choose(neighbours, now)
+        if chosen is None:
             return
+        contact = members[chosen.node].contact
+        place = next(i for i, m in enumerate(own.modules) if m.module == chosen.module)
         given = 0
         try:
             with trio.move_on_after(CALL_TIMEOUT_S):
-                call = IdleCall(load=own, room=ROOM_MAX)
-                reply = await self._pool.call(members[tag].contact, call, timeout_s=CALL_TIMEOUT_S)
+                call = IdleCall(load=excerpt(own, place), room=ROOM_MAX)
+                reply = await self._pool.call(contact, call, timeout_s=CALL_TIMEOUT_S)
                 if isinstance(reply, IdleReply):
                     given = reply.given
-                    self._on_load(members[tag].contact.node_id, reply.load)
+                    self._on_load(contact.node_id, reply.load)
         except MeshnodeError:
             pass  # who cannot be reached has nothing to give; his requests find out by themselves
         self._caller.answered(given, trio.current_time())
@@ -122,33 +125,15 @@ class Idling:
         """Return whether any node's last record says that something waits there."""
         return any(record.wait for record in self._board.records())
 
-    def _neighbour(
-        self, tag: NodeTag, warm: dict[NodeTag, ModuleLoad], now: float
-    ) -> Neighbour | None:
-        """Return a neighbour with the most that a module we share would gain here."""
+    def _neighbour(self, tag: NodeTag, warm: dict[NodeTag, float], now: float) -> Neighbour | None:
+        """Return what is believed of a neighbour that said that something waits there."""
         standing = self._board.standing(tag)
-        record = None if standing is None else standing.record
-        if standing is None or record is None or not record.wait:
+        if standing is None or standing.record is None or not standing.record.wait:
             return None
-        age_ms = max(0.0, now - standing.written_at) * 1000
-        mean_ms = record.wait_mean * UNIT_MS
-        sigma_ms = record.wait_sigma * UNIT_MS
-        expected_ms = wait_ms(record.wait * UNIT_MS, mean_ms, sigma_ms, age_ms, self._settings)
-        share = self._settings.idle_share
-        gains = [  # the last one that waits there is done at w + s1 - c
-            (there.first - there.unit - share * warm[there.module].first) * UNIT_MS
-            for there in record.modules
-            if there.module in warm and there.first
-        ]
-        return Neighbour(tag, expected_ms, max(gains)) if gains else None
+        return neighbour(standing, warm, now, self._settings)
 
 
 def _near(member: Member) -> bool:
     return (
         member.state is MemberState.ALIVE and member.rtt_ms is not None and member.rtt_ms < NEAR_MS
     )
-
-
-def _offer(module: ModuleLoad, room: int) -> Offer:
-    row_ms = EACH_MS[module.each]
-    return Offer(module.first * UNIT_MS, module.unit * UNIT_MS, room, row_ms)

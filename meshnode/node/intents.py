@@ -54,6 +54,7 @@ class Intents:
             terms=request.terms,
             urgency=request.urgency,
             constraints=request.constraints,
+            load=request.load,
             tensors=request.tensors,
         )
         reply = await self._pool.call(scored.candidate.contact, intent, timeout_s=timeout_s)
@@ -64,6 +65,7 @@ class Intents:
         return replace(
             request,
             budget_ms=max(1, request.budget_ms - spent_ms),
+            load=None,
             terms=replace(request.terms, alternative=NO_ALTERNATIVE),
             urgency=replace(request.urgency, age_ms=request.urgency.age_ms + spent_ms),
         )

@@ -37,8 +37,18 @@ class LoadReporter:
         """The last recent record, and when it was made."""
 
     def record(self) -> LoadRecord:
-        """Return the load as it is now."""
+        """Return the load as it is now, with all modules."""
         return self._record(trio.current_time())
+
+    def word(self, about: ContentHash | None) -> LoadRecord:
+        """Return what rides on a call: the load as it is now, with this module told; None: none."""
+        return self._meter.word(
+            trio.current_time(),
+            about,
+            held=self._held(),
+            warm=self._warm(),
+            draining=self._draining(),
+        )
 
     def _record(self, now: float) -> LoadRecord:
         return self._meter.record(

@@ -111,9 +111,9 @@ class Local:
                     asker=Asker(source=intent.source, flow=(peer, intent.source)),
                 )
         except MeshnodeError as error:
-            error.load = self._load.record()
+            error.load = self._load.word(intent.module)
             raise
-        return Granted(load=self._load.record())
+        return Granted(load=self._load.word(intent.module))
 
     def _correct(self, request: Predict | Intent, rows: int) -> None:
         """Raise Overpriced if the sender does clearly better with its second best.
@@ -148,9 +148,9 @@ class Local:
         try:
             with trio.fail_at(deadline):
                 answer = await self._repeats.once(peer, request, deadline, run)
-                return replace(answer, load=self._load.record())  # who asked learns it first
+                return replace(answer, load=self._load.word(request.module))
         except trio.TooSlowError as error:
             raise DeadlineExceeded(f"not done within {request.budget_ms} ms") from error
         except MeshnodeError as error:
-            error.load = self._load.record()
+            error.load = self._load.word(request.module)
             raise

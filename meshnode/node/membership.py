@@ -38,7 +38,7 @@ class Membership:
         machine: SwimMachine,
         *,
         send: Callable[[Send], None],
-        on_load: Callable[[LoadRecord], None],
+        on_load: Callable[[LoadHeard], None],
         on_change: Callable[[Member], None],
     ) -> None:
         self._machine = machine
@@ -137,7 +137,7 @@ class Membership:
             case Send():
                 self._send(effect)
             case LoadHeard():
-                self._on_load(effect.record)
+                self._on_load(effect)
             case MemberChanged():
                 member = effect.member
                 _log.info(

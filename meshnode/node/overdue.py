@@ -211,11 +211,18 @@ class Overdue:
         """Set a new time for all that was asked after and still waits."""
         for expected in self._waits.get(node, ()):
             if expected.watch.pinged:
-                left_ms = UNCONNECTED_MS if load is None else _left_ms(expected.sending, load)
+                left_ms = UNCONNECTED_MS if load is None else self._left_ms(expected.sending, load)
                 expected.watch.alive(left_ms, now, self._settings)
                 self._push(expected)
 
     # ------------------------------------------------------------------ parts
+
+    def _left_ms(self, sending: Sending, load: LoadRecord) -> float:
+        """Return how long a node that lives still needs at most: its wait, and one run."""
+        standing = self._board.standing(load.node)
+        known = None if standing is None else standing.by_module.get(tag_of(sending.module))
+        first_ms = 0.0 if known is None else known.first * UNIT_MS
+        return load.wait * UNIT_MS + max(first_ms, sending.score.run_ms)
 
     def _take_back(self, expected: Expected, fault: Fault) -> bool:
         """Let a request be placed again, if anybody else can do it; return whether it is."""
@@ -229,10 +236,3 @@ class Overdue:
         heappush(self._due, (expected.watch.due_at, next(self._order), expected))
         if expected.watch.due_at < self._sleeps_until:
             self._earlier.set()
-
-
-def _left_ms(sending: Sending, load: LoadRecord) -> float:
-    """Return how long a node that lives still needs at most: its wait, and one run."""
-    tag = tag_of(sending.module)
-    first = next((m.first for m in load.modules if m.module == tag and m.first), 0)
-    return load.wait * UNIT_MS + max(first * UNIT_MS, sending.score.run_ms)

@@ -94,17 +94,19 @@ class Requests:
 
     async def serve(self, peer: NodeId, request: Predict) -> Prediction:
         """Answer a request that another node placed here; see `Local.serve`."""
+        self._heard(peer, request)
         return await self._local.serve(peer, request)
 
     async def consider(self, peer: NodeId, intent: Intent) -> Granted:
         """Say whether a request would be taken; see `Local.consider`."""
+        self._heard(peer, intent)
         return await self._local.consider(peer, intent)
 
     def answer(self, ping: LoadPing) -> LoadPong:
         """Say that this node lives, and ask after the node that the asker finds silent."""
         if ping.silent is not None:
             self._overdue.told(ping.silent)
-        return LoadPong(load=self._view.own_record())
+        return LoadPong(load=self._view.own_word(None))
 
     async def place(
         self, request: Predict, manifest: Manifest, *, explain: bool = False, hedge_ms: int = 0
@@ -322,6 +324,7 @@ class Requests:
             hops_left=0,
             budget_ms=budget_ms,
             urgency=replace(request.urgency, age_ms=age_ms),
+            load=self._view.own_word(None),
         )
         asks = self._intents.pays(scored, request)
         if asks:  # the question takes a round trip of its own, which nobody promised
@@ -343,6 +346,11 @@ class Requests:
         if not isinstance(reply, Prediction):
             raise RemoteProtocolError(f"a {type(reply).__name__} came in answer to a Predict")
         return reply
+
+    def _heard(self, peer: NodeId, request: Predict | Intent) -> None:
+        """Take what a request's sender says of itself: it may have room for what waits here."""
+        if request.load is not None:
+            self._on_load(peer, request.load)
 
     def on_doubt(self, node_id: NodeId) -> None:
         """A node does not answer probes: give up on it where another can do the work."""

@@ -63,9 +63,9 @@ class View:
             OrderedDict()
         )
 
-    def own_record(self) -> LoadRecord:
-        """Return what this node says of its load now."""
-        return self._load.record()
+    def own_word(self, about: ContentHash | None) -> LoadRecord:
+        """Return what this node says of its load in a call, with one module told; None: none."""
+        return self._load.word(about)
 
     def forget_fields(self) -> None:
         """Look at all candidates anew: a member came, went, or is in doubt."""

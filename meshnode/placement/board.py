@@ -6,10 +6,11 @@ last server of each source. Every change is one small call from the hall; nothin
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from meshnode.ids import ContentHash, NodeId, NodeTag, RequestId, tag_of
+from meshnode.placement.heard import HeardModules
 from meshnode.placement.score import Score, queued_ms
 from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.messages import LoadRecord, ModuleLoad
@@ -56,7 +57,9 @@ class Standing:
     """What is known of one node; the board alone changes it."""
 
     record: LoadRecord | None = None
+    """The newest, with all modules that are known: never an excerpt."""
     written_at: float = 0.0
+    heard: HeardModules = field(default_factory=HeardModules)
     by_module: dict[NodeTag, ModuleLoad] = field(default_factory=dict)
     sent: dict[RequestId, Sent] = field(default_factory=dict)
     bias_ms: float = 0.0
@@ -107,16 +110,27 @@ class Scoreboard:
         """Keep a record if it is newer than the one held; return whether it was.
 
         `rtt_ms` is the round trip over which it came (None or 0: already in its age). With `judged`
-        it replaces the one held: gossip has found that to be invented by somebody else.
+        it replaces the one held: gossip has found that to be invented by somebody else. Of an
+        excerpt that is not newer, what it says of single modules may still be.
         """
         standing = self._standing(record.node)
         held = standing.record
-        if held is not None and record.sequence <= held.sequence and not judged:
+        written_at = now - record.age_ms / 1000 - (rtt_ms or 0.0) / 2000
+        if held is not None and record.sequence < held.sequence and judged:
+            standing.heard.disbelieve(record.sequence)
+        newer = held is None or record.sequence > held.sequence or judged
+        changed = standing.heard.hear(record, written_at)
+        if not newer and not changed:
             return False
-        standing.record = record
-        standing.written_at = now - record.age_ms / 1000 - (rtt_ms or 0.0) / 2000
-        standing.by_module = {m.module: m for m in record.modules}
-        return True
+        if newer:
+            held, standing.written_at = record, written_at
+        assert held is not None, "a record is newer than none"
+        modules = standing.heard.loads()
+        if held.rest is not None or held.modules is not modules:
+            held = replace(held, modules=modules, rest=None)
+        standing.record = held
+        standing.by_module = {m.module: m for m in modules}
+        return newer
 
     def on_word(self, speaker: NodeId, record: LoadRecord, now: float) -> bool:
         """Keep what a node says of itself in a call; return whether it was new.

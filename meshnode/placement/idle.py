@@ -6,11 +6,15 @@ name; their senders send them there (placement.md section 2). Requests and answe
 sender: nobody forwards, nobody is trusted with another's request.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from meshnode.ids import NodeTag, RequestId
+from meshnode.placement.board import Standing
+from meshnode.placement.score import EACH_MS, UNIT_MS, wait_ms
 from meshnode.placement.settings import PlacementSettings
+from meshnode.wire.messages import LoadRecord, ModuleLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +22,12 @@ class Neighbour:
     """A node on the LAN as the caller believes it to be, for the module they share."""
 
     node: NodeTag
-    wait_ms: float
-    run_ms: float
-    each_ms: float = 0.0
-    """c: what one waiting request adds to w. The last one that waits is done at w + s1 - c, and
-    that is what a call can improve: without it, a fast node asks slow ones that have no queue."""
+    module: NodeTag
+    """The one they share."""
+    gain_ms: float
+    """By how much the last request that waits there is believed to be done later than a share of a
+    run here: w + s1 - c - share * own s1, where c is what one waiting request adds to w. Without c,
+    a fast node asks slow ones that have no queue."""
 
 
 class IdleCaller:
@@ -48,28 +53,25 @@ class IdleCaller:
         """Return when `choose` should be asked next, or None while there is no reason to."""
         return self._due_at
 
-    def choose(
-        self, neighbours: Iterable[Neighbour], own_run_ms: float, now: float
-    ) -> NodeTag | None:
+    def choose(self, neighbours: Iterable[Neighbour], now: float) -> Neighbour | None:
         """Return whom to call now, or None: then the next round comes later, at most each second.
 
         Until `answered`, nobody else is called.
         """
         if self._due_at is None or now < self._due_at:
             return None
-        least_ms = worth_ms(own_run_ms, self._settings)
+        least_ms = self._settings.idle_gain_ms
         best: Neighbour | None = None
         if len(self._asked) < self._settings.idle_calls_max:
             for each in neighbours:
-                last_ms = each.wait_ms + each.run_ms - each.each_ms
-                if last_ms > least_ms and each.node not in self._asked:
-                    best, least_ms = each, last_ms
+                if each.gain_ms > least_ms and each.node not in self._asked:
+                    best, least_ms = each, each.gain_ms
         if best is None:
             self._rest(now)
             return None
         self._asked.add(best.node)
         self._due_at = None
-        return best.node
+        return best
 
     def answered(self, released: int, now: float) -> None:
         """The neighbour answered, or failed to (`released` 0). What it gave is on its way."""
@@ -85,9 +87,36 @@ class IdleCaller:
         self._pause_s = min(2 * self._pause_s, self._settings.idle_pause_s_max)
 
 
-def worth_ms(own_run_ms: float, settings: PlacementSettings) -> float:
-    """Return how late a neighbour's last waiting request must be, for a call to be worth it."""
-    return settings.idle_share * own_run_ms + settings.idle_gain_ms
+def neighbour(
+    standing: Standing, warm: Mapping[NodeTag, float], now: float, settings: PlacementSettings
+) -> Neighbour | None:
+    """Return a node as its record makes it look, for the module that it would be called for.
+
+    `warm` has what one run takes here, in ms, of each module that is warm here. None: it is
+    avoided, both have no module warm, or all that it said waits there is of other modules.
+    """
+    record = standing.record
+    if record is None or standing.excluded_until > now:
+        return None
+    anything_waits = any(m.waits for m in record.modules)
+    best: ModuleLoad | None = None
+    best_ms = -inf
+    for there in record.modules:
+        if not there.warm or there.module not in warm or not there.first:
+            continue
+        if anything_waits and not there.waits:
+            continue
+        gain_ms = (there.first - there.unit) * UNIT_MS
+        gain_ms -= settings.idle_share * warm[there.module]
+        if gain_ms > best_ms:
+            best, best_ms = there, gain_ms
+    wait, mean, sigma = record.wait, record.wait_mean, record.wait_sigma
+    most_ms = (max(wait, mean) + settings.pessimism * sigma) * UNIT_MS
+    if best is None or most_ms + best_ms <= settings.idle_gain_ms:
+        return None
+    age_ms = max(0.0, now - standing.written_at) * 1000
+    expected_ms = wait_ms(wait * UNIT_MS, mean * UNIT_MS, sigma * UNIT_MS, age_ms, settings)
+    return Neighbour(record.node, best.module, expected_ms + best_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +144,15 @@ class Offer:
     """How many it takes: its batch."""
     row_ms: float = 0.0
     """b: what each further row of a request adds to its run."""
+
+
+def offers_of(caller: LoadRecord, room: int) -> dict[NodeTag, Offer]:
+    """Return what a node that calls takes, by what is known of its modules: those that are warm."""
+    return {
+        m.module: Offer(m.first * UNIT_MS, m.unit * UNIT_MS, room, EACH_MS[m.each])
+        for m in caller.modules
+        if m.warm and m.first
+    }
 
 
 def given_up(

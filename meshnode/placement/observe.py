@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from math import exp
 
 from meshnode.ids import ContentHash, NodeId, tag_of
+from meshnode.placement.listed import Listed, shown
 from meshnode.placement.met import WAIT_MEMORY_S, Met
 from meshnode.placement.score import UNIT_MS, step_of
 from meshnode.placement.service import ServiceCurve
-from meshnode.wire.limits import MODULES_PER_LOAD_MAX
-from meshnode.wire.messages import LoadRecord, ModuleLoad
+from meshnode.wire.excerpts import bits
+from meshnode.wire.messages import LoadRecord, ModuleLoad, Rest
 
 REST_MS = 0.05
 """Half of the unit that is published."""
@@ -73,6 +74,7 @@ class LoadMeter:
         """Modules that are being loaded by work that keeps the whole machine."""
         self._said: dict[ContentHash, ModuleLoad] = {}
         """What was published of a module last; it holds until its curve or its bound moves."""
+        self._listed = Listed()
         self._seen_at: float | None = None
         self._wait_ms = 0.0
         self._mean_ms = 0.0
@@ -260,8 +262,49 @@ class LoadMeter:
         that is being loaded counts as warm: what is left of the load is in the wait already, and
         whoever added it once more would load the module at a second node, and a third.
         """
+        ready = self._ready(warm)
+        modules = self._listed.keep(shown(held, ready, self._curves))
+        told = tuple(self._module_load(m, m in ready) for m in modules)
+        return self._record(now, draining, told, None)
+
+    def word(
+        self,
+        now: float,
+        about: ContentHash | None,
+        *,
+        held: Sequence[ContentHash],
+        warm: Collection[ContentHash],
+        draining: bool,
+    ) -> LoadRecord:
+        """Return the excerpt of a record that tells one module, as it rides on calls; None: none.
+
+        A record of one module is whole.
+        """
+        ready = self._ready(warm)
+        modules = self._listed.keep(shown(held, ready, self._curves))
+        place = modules.index(about) if about in modules else None
+        told: tuple[ModuleLoad, ...] = ()
+        if place is not None:
+            told = (self._module_load(modules[place], modules[place] in ready),)
+        if len(modules) == len(told):
+            return self._record(now, draining, told, None)
+        rest = Rest(
+            listed=self._listed.checksum,
+            at=place or 0,
+            warm=bits([m in ready for m in modules]),
+            waits=bits([m in self._queues for m in modules]),
+        )
+        return self._record(now, draining, told, rest)
+
+    # ------------------------------------------------------------------ parts
+
+    def _ready(self, warm: Collection[ContentHash]) -> Collection[ContentHash]:
+        return (*warm, *self._loads) if self._loads else warm
+
+    def _record(
+        self, now: float, draining: bool, told: tuple[ModuleLoad, ...], rest: Rest | None
+    ) -> LoadRecord:
         self._advance(now)
-        ready = (*warm, *self._loads) if self._loads else warm
         self._sequence += 1
         mean_ms, sigma_ms = self._met.expected(self._mean_ms, self._square_ms)
         here = sum(batch.size for batch in self._running.values())
@@ -276,24 +319,13 @@ class LoadMeter:
             in_flight=min(IN_FLIGHT_MAX, here),
             draining=draining,
             speed=self._speed,
-            modules=tuple(self._module_load(m, m in ready) for m in self._shown(held, ready)),
+            modules=told,
+            rest=rest,
         )
-
-    # ------------------------------------------------------------------ parts
-
-    def _shown(
-        self, held: Sequence[ContentHash], warm: Collection[ContentHash]
-    ) -> list[ContentHash]:
-        """Return the modules to publish, the most telling first."""
-        if len(held) <= MODULES_PER_LOAD_MAX:
-            return [*held, *(m for m in warm if m not in held)][:MODULES_PER_LOAD_MAX]
-        recent = {m: i for i, m in enumerate(self._curves)}
-        order = sorted(held, key=lambda m: (m not in warm, -recent.get(m, -1)))
-        return order[:MODULES_PER_LOAD_MAX]
 
     def _module_load(self, module: ContentHash, warm: bool) -> ModuleLoad:
         said = self._said.get(module)
-        if said is None or said.warm is not warm:
+        if said is None or said.warm is not warm or said.waits is not (module in self._queues):
             said = self._said[module] = self._new_load(module, warm)
             if len(self._said) > CURVES_MAX:
                 self._said.pop(next(iter(self._said)))
@@ -301,14 +333,16 @@ class LoadMeter:
 
     def _new_load(self, module: ContentHash, warm: bool) -> ModuleLoad:
         curve, bound = self._curves.get(module), self._bound(module)
+        waits = module in self._queues
         if curve is None or not curve.measured:
-            return ModuleLoad(module=tag_of(module), warm=warm, first=0, unit=0)
+            return ModuleLoad(module=tag_of(module), warm=warm, first=0, unit=0, waits=waits)
         return ModuleLoad(
             module=tag_of(module),
             warm=warm,
             first=max(1, _units(curve.batch_ms(1))),
             unit=max(1, _units(curve.batch_ms(bound) / bound)),
             each=step_of(curve.each_ms),
+            waits=waits,
         )
 
     def _curve(self, module: ContentHash) -> ServiceCurve:

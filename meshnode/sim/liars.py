@@ -20,7 +20,9 @@ from meshnode.wire.messages import (
     Gossip,
     LoadRecord,
     MemberUpdate,
+    ModuleLoad,
     Received,
+    Rest,
     Send,
     Summary,
     Want,
@@ -109,4 +111,6 @@ class Liar:
             in_flight=rng.choice((0, 65535)),
             draining=rng.random() < 0.2,
             speed=rng.choice((0, 1, LARGE)),
+            modules=(ModuleLoad(module=NodeTag(rng.randbytes(8)), warm=True, first=1, unit=0),),
+            rest=rng.choice((None, Rest(listed=0, at=rng.randrange(8), warm=255, waits=255))),
         )

@@ -271,7 +271,7 @@ class SimNode:
         if isinstance(effect, MemberChanged):
             self._changed(effect.member)
         elif isinstance(effect, LoadHeard):
-            self.board.on_record(effect.record, None, self.now, judged=True)
+            self.board.on_record(effect.record, None, self.now, judged=not effect.late)
 
     def _changed(self, member: Member) -> None:
         alive = member.state is MemberState.ALIVE

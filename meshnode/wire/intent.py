@@ -21,6 +21,7 @@ class Intent:
     terms: Terms
     urgency: Urgency
     constraints: Constraints
+    load: LoadRecord | None
     tensors: tuple[TensorHeader, ...]
 
 

@@ -27,6 +27,25 @@ class ModuleLoad:
     """c: additional waiting that one more queued row causes (s(B)/B)."""
     each: int = 0
     """b: what one more row of a request adds to its run: 0 nothing, else 2^((each - 1) / 8) us."""
+    waits: bool = False
+    """Requests of it wait there: what an idle node may ask for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What an excerpt of a load record says of all modules of its node, those not told too.
+
+    A node keeps them in a list, in which each has its place; see `excerpts`.
+    """
+
+    listed: int
+    """Checksum of the list's tags: in another list the places are those of other modules."""
+    at: int
+    """Place of the first module that is told; the others that are told follow it."""
+    warm: int
+    """Bit i: the module at place i is warm."""
+    waits: int
+    """Bit i: requests of the module at place i wait there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +66,8 @@ class LoadRecord:
     speed: int
     """Nominal time of the fixed calibration run: how fast this machine is. Smaller is faster."""
     modules: tuple[ModuleLoad, ...] = ()
+    rest: Rest | None = None
+    """None: `modules` are all of them. Else this is an excerpt, and `modules` are those told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

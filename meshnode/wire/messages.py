@@ -31,6 +31,7 @@ from meshnode.wire.membership import ModuleLoad as ModuleLoad
 from meshnode.wire.membership import Nack as Nack
 from meshnode.wire.membership import Ping as Ping
 from meshnode.wire.membership import PingRequest as PingRequest
+from meshnode.wire.membership import Rest as Rest
 from meshnode.wire.membership import Subscribe as Subscribe
 from meshnode.wire.membership import Summary as Summary
 from meshnode.wire.membership import Want as Want
@@ -66,6 +67,8 @@ class Predict:
     urgency: Urgency = USUAL
     constraints: Constraints = UNCONSTRAINED
     """What its sender asks; the module's own are in its manifest."""
+    load: LoadRecord | None = None
+    """Of its sender, if that is a node."""
     tensors: tuple[TensorHeader, ...]
     body: Body = ()
 

@@ -1,26 +1,33 @@
-"""A load record as one byte string: it rides on most messages, so it is 39 bytes with one module.
+"""A load record as one byte string: it rides on most messages, so it is some 40 bytes.
 
     tag 8 || sequence || age_ms || wait || wait_mean || wait_sigma || speed || busy
-    and for each module  tag 8 || first * 2 + warm || unit || each
+    and of a whole record, for each module  tag 8 || first * 4 + waits * 2 + warm || unit || each
+    of an excerpt  listed * 8 + at || warm + waits * 256
+    and for each module that is told  tag 8 || first || unit || each
 
-`busy` is in_flight * 2 + draining.
+`busy` is in_flight * 4 + draining * 2 + 1 if it is an excerpt. An excerpt has two numbers on all
+modules of its node's list (`excerpts.py`), and tells those from place `at` on.
 
-Numbers are LEB128 in the fewest bytes (the Dwarf and Wasm specifications, unsigned): seven bits a
-byte, the low ones first, the high bit while more follow. A list in CBOR takes a quarter more.
+`each` is a byte. Other numbers are LEB128 in the fewest bytes (the Dwarf and Wasm specifications,
+unsigned): seven bits a byte, the low ones first, the high bit while more follow. A list in CBOR
+takes a quarter more.
 """
 
 from meshnode.ids import NodeTag
 from meshnode.wire.cbor import Plain
+from meshnode.wire.excerpts import LISTED_BITS
 from meshnode.wire.limits import MODULES_PER_LOAD_MAX
-from meshnode.wire.membership import LoadRecord, ModuleLoad
+from meshnode.wire.membership import LoadRecord, ModuleLoad, Rest
 from meshnode.wire.schema import Misfit, Value
 
 TAG_BYTES = 8
 U8_BITS, U16_BITS, U32_BITS, U64_BITS = 8, 16, 32, 64
-HEAD_BITS = (U64_BITS, U32_BITS, U32_BITS, U32_BITS, U32_BITS, U32_BITS, U16_BITS + 1)
-"""Of sequence, age, wait, mean, sigma, speed, and in flight with its flag."""
-MODULE_BITS = (U32_BITS + 1, U32_BITS, U8_BITS)
-BYTES_MAX = TAG_BYTES + 10 + 5 * 5 + 3 + MODULES_PER_LOAD_MAX * (TAG_BYTES + 5 + 5 + 2)
+HEAD_BITS = (U64_BITS, U32_BITS, U32_BITS, U32_BITS, U32_BITS, U32_BITS, U16_BITS + 2)
+"""Of sequence, age, wait, mean, sigma, speed, and in flight with its flags."""
+PLACE_BITS = 3
+PLACES = (1 << MODULES_PER_LOAD_MAX) - 1
+REST_BITS = (LISTED_BITS + PLACE_BITS, 2 * MODULES_PER_LOAD_MAX)
+BYTES_MAX = TAG_BYTES + 10 + 5 * 5 + 3 + MODULES_PER_LOAD_MAX * (TAG_BYTES + 5 + 5 + 1)
 
 
 class LoadField:
@@ -29,7 +36,8 @@ class LoadField:
     def pack(self, value: Value) -> Plain:
         """Return the bytes; Misfit names the number that is out of bounds."""
         record: LoadRecord = value
-        busy = record.in_flight * 2 + record.draining
+        rest = record.rest
+        busy = record.in_flight * 4 + record.draining * 2 + (rest is not None)
         numbers = (
             record.sequence,
             record.age_ms,
@@ -44,11 +52,18 @@ class LoadField:
         done = bytearray(_tag(record.node))
         for number, bits in zip(numbers, HEAD_BITS, strict=True):
             _put(done, number, bits)
+        if rest is not None:
+            _put_rest(done, rest, len(record.modules))
         for each in record.modules:
             done += _tag(each.module)
-            _put(done, each.first * 2 + each.warm, MODULE_BITS[0])
-            _put(done, each.unit, MODULE_BITS[1])
-            _put(done, each.each, MODULE_BITS[2])
+            if rest is None:
+                _put(done, each.first * 4 + each.waits * 2 + each.warm, U32_BITS + 2)
+            else:
+                _put(done, each.first, U32_BITS)
+            _put(done, each.unit, U32_BITS)
+            if not 0 <= each.each < 1 << U8_BITS:
+                raise Misfit("has a step that is not a byte")
+            done.append(each.each)
         return bytes(done)
 
     def unpack(self, plain: Plain) -> Value:
@@ -60,19 +75,11 @@ class LoadField:
         for bits in HEAD_BITS:
             number, at = _take(plain, at, bits)
             head.append(number)
-        modules: list[ModuleLoad] = []
-        while at < len(plain):
-            tag = NodeTag(plain[at : at + TAG_BYTES])
-            first, at = _take(plain, at + TAG_BYTES, MODULE_BITS[0])
-            unit, at = _take(plain, at, MODULE_BITS[1])
-            more, at = _take(plain, at, MODULE_BITS[2])
-            warm = bool(first & 1)
-            modules.append(
-                ModuleLoad(module=tag, warm=warm, first=first >> 1, unit=unit, each=more)
-            )
-        if len(modules) > MODULES_PER_LOAD_MAX:
-            raise Misfit(f"has more than {MODULES_PER_LOAD_MAX} modules")
         sequence, age_ms, wait, mean, sigma, speed, busy = head
+        if busy & 1:
+            rest, modules = _take_excerpt(plain, at)
+        else:
+            rest, modules = None, _take_modules(plain, at)
         return LoadRecord(
             node=NodeTag(plain[:TAG_BYTES]),
             sequence=sequence,
@@ -80,11 +87,76 @@ class LoadField:
             wait=wait,
             wait_mean=mean,
             wait_sigma=sigma,
-            in_flight=busy >> 1,
-            draining=bool(busy & 1),
+            in_flight=busy >> 2,
+            draining=bool(busy & 2),
             speed=speed,
-            modules=tuple(modules),
+            modules=modules,
+            rest=rest,
         )
+
+
+def _put_rest(done: bytearray, rest: Rest, told: int) -> None:
+    if rest.at + told > MODULES_PER_LOAD_MAX or not 0 <= rest.at < MODULES_PER_LOAD_MAX:
+        raise Misfit(f"tells a module at a place that is not from 0 to {MODULES_PER_LOAD_MAX - 1}")
+    if not 0 <= rest.warm <= PLACES or not 0 <= rest.waits <= PLACES:
+        raise Misfit(f"says something of a place beyond {MODULES_PER_LOAD_MAX - 1}")
+    _put(done, (rest.listed << PLACE_BITS) + rest.at, REST_BITS[0])
+    _put(done, rest.warm + (rest.waits << MODULES_PER_LOAD_MAX), REST_BITS[1])
+
+
+def _take_excerpt(plain: bytes, start: int) -> tuple[Rest, tuple[ModuleLoad, ...]]:
+    """Return what an excerpt says of all modules, and those it tells."""
+    listed, at = _take(plain, start, REST_BITS[0])
+    flags, at = _take(plain, at, REST_BITS[1])
+    rest = Rest(
+        listed=listed >> PLACE_BITS,
+        at=listed & ((1 << PLACE_BITS) - 1),
+        warm=flags & PLACES,
+        waits=flags >> MODULES_PER_LOAD_MAX,
+    )
+    modules: list[ModuleLoad] = []
+    place = rest.at
+    while at < len(plain):
+        start = at
+        first, at = _take(plain, start + TAG_BYTES, U32_BITS)
+        flags = (rest.waits >> place & 1) * 2 + (rest.warm >> place & 1)
+        module, at = _take_module(plain, start, first, flags, at)
+        modules.append(module)
+        place += 1
+    if place > MODULES_PER_LOAD_MAX:
+        raise Misfit(f"tells a module at a place that is not from 0 to {MODULES_PER_LOAD_MAX - 1}")
+    return rest, tuple(modules)
+
+
+def _take_modules(plain: bytes, at: int) -> tuple[ModuleLoad, ...]:
+    """Return the modules of a whole record."""
+    modules: list[ModuleLoad] = []
+    while at < len(plain):
+        start = at
+        first, at = _take(plain, start + TAG_BYTES, U32_BITS + 2)
+        module, at = _take_module(plain, start, first >> 2, first & 3, at)
+        modules.append(module)
+    if len(modules) > MODULES_PER_LOAD_MAX:
+        raise Misfit(f"has more than {MODULES_PER_LOAD_MAX} modules")
+    return tuple(modules)
+
+
+def _take_module(
+    plain: bytes, start: int, first: int, flags: int, at: int
+) -> tuple[ModuleLoad, int]:
+    """Return the module whose tag is at `start`, and where the next one begins."""
+    unit, at = _take(plain, at, U32_BITS)
+    if at == len(plain):
+        raise Misfit("ends within a module")
+    load = ModuleLoad(
+        module=NodeTag(plain[start : start + TAG_BYTES]),
+        warm=bool(flags & 1),
+        first=first,
+        unit=unit,
+        each=plain[at],
+        waits=bool(flags & 2),
+    )
+    return load, at + 1
 
 
 def _tag(tag: NodeTag) -> bytes:

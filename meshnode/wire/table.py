@@ -164,6 +164,7 @@ CALLS: dict[int, Call] = {
             terms=TERMS,
             urgency=URGENCY,
             constraints=CONSTRAINTS,
+            load=OptionalOf(LOAD),
             tensors=TENSORS,
         ),
         limits.BODY_BYTES_MAX,
@@ -248,6 +249,7 @@ CALLS: dict[int, Call] = {
             terms=TERMS,
             urgency=URGENCY,
             constraints=CONSTRAINTS,
+            load=OptionalOf(LOAD),
             tensors=TENSORS,
         )
     ),

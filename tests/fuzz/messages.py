@@ -26,6 +26,7 @@ from meshnode.wire import (
 )
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.codec import Envelope
+from meshnode.wire.excerpts import excerpt
 from meshnode.wire.tensor import TensorHeader
 
 UNSHOWABLE = (
@@ -67,7 +68,16 @@ def tensors(draw) -> TensorHeader:
     )
 
 
-def loads() -> st.SearchStrategy[messages.LoadRecord]:
+@st.composite
+def loads(draw: st.DrawFn) -> messages.LoadRecord:
+    """Return a whole record, or an excerpt of one."""
+    whole = draw(whole_loads())
+    if draw(st.booleans()) or not whole.modules:
+        return whole
+    return excerpt(whole, draw(st.integers(0, len(whole.modules) - 1)), draw(st.integers(0, 2)))
+
+
+def whole_loads() -> st.SearchStrategy[messages.LoadRecord]:
     tags, u32 = st.binary(min_size=8, max_size=8), st.integers(0, 2**32 - 1)
     modules = st.builds(
         messages.ModuleLoad,
@@ -76,6 +86,7 @@ def loads() -> st.SearchStrategy[messages.LoadRecord]:
         first=u32,
         unit=u32,
         each=st.integers(0, 255),
+        waits=st.booleans(),
     )
     return st.builds(
         messages.LoadRecord,

@@ -123,6 +123,9 @@ class Mesh:
                     key = contact, effect.member.contact.node_id
                     assert effect.member.incarnation >= self.incarnations.get(key, 0)
                     self.incarnations[key] = effect.member.incarnation
+                case LoadHeard(late=True):
+                    held = self.loads[contact][effect.record.node]
+                    assert effect.record.sequence < held[1].sequence
                 case LoadHeard():
                     held = self.loads[contact].get(effect.record.node)
                     assert held is None or effect.record.sequence > held[1].sequence

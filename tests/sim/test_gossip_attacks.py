@@ -361,7 +361,7 @@ def test_loads_are_whole_numbers_within_bounds(
 ) -> None:
     """Of a packed load the numbers are whole by their form; what is left is their size."""
     assert read(LOADED[AT][0]) == load_of(VICTIM, 1, 7)
-    numbers = [1, 2, 3, 4, 5, 6, 7]
+    numbers = [1, 2, 3, 4, 5, 6, 8]  # the last says: a whole record
     numbers[place] = 2**32
     packed = bytes(8) + b"".join(map(leb128, numbers))
     if defended:

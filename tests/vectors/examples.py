@@ -4,6 +4,8 @@ Families are the sections of `docs/protocol.md`. Changing an example changes the
 changing the bytes of an unchanged example changes the protocol.
 """
 
+from dataclasses import replace
+
 from meshnode.caps import Caps
 from meshnode.constraints import UNCONSTRAINED, Constraints, Scope
 from meshnode.gossip.glimpses import entry_of
@@ -24,6 +26,7 @@ from meshnode.reach import beacon, opening
 from meshnode.wire import messages as m
 from meshnode.wire import reach
 from meshnode.wire.codec import Envelope
+from meshnode.wire.excerpts import excerpt
 from meshnode.wire.terms import Terms
 from meshnode.wire.urgency import INTERACTIVE, Urgency
 
@@ -51,6 +54,16 @@ LOAD = m.LoadRecord(
     speed=310,
     modules=(m.ModuleLoad(module=tag_of(MODULE), warm=True, first=9, unit=4, each=70),),
 )
+TWO = replace(
+    LOAD,
+    modules=(
+        *LOAD.modules,
+        m.ModuleLoad(module=tag_of(ROOT), warm=True, first=400, unit=150, waits=True),
+    ),
+)
+TOLD = excerpt(TWO, 1)
+"""The second of two modules; requests of it wait."""
+UNTOLD = excerpt(TWO, 0, 0)
 DAVE_KEYS = Identity.from_seed(bytes([0xDA] * 32))
 ERIN_KEYS = Identity.from_seed(bytes([0xE1] * 32))
 DAVE = Contact(DAVE_KEYS.public_key, Address("2001:db8::da", 7004))
@@ -126,6 +139,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             terms=Terms(alternative=425, refusals=1),
             urgency=Urgency(priority=INTERACTIVE, age_ms=40),
             constraints=Constraints((("tier", "edge"),), Scope.SITE),
+            load=UNTOLD,
             tensors=(FLAGS, IMAGE),
             body=(b"\x01\x00\x01" + bytes(5) + ONES,),
         ),
@@ -145,8 +159,8 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             because=("64 requests wait", "the oldest for 910 ms"),
             retry_after_ms=1040,
         ),
-        "idle-call": m.IdleCall(load=LOAD, room=8),
-        "idle-reply": m.IdleReply(given=2, load=LOAD),
+        "idle-call": m.IdleCall(load=TOLD, room=8),
+        "idle-reply": m.IdleReply(given=2, load=UNTOLD),
         "intent": m.Intent(
             request_id=REQUEST,
             module=MODULE,
@@ -155,6 +169,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             terms=Terms(alternative=425, refusals=1),
             urgency=Urgency(priority=INTERACTIVE, age_ms=40),
             constraints=UNCONSTRAINED,
+            load=None,
             tensors=(FLAGS, IMAGE),
         ),
         "granted": m.Granted(load=LOAD),
@@ -265,8 +280,8 @@ LAN = {
 
 def _predict(body_size: int, tensors: str, hops: str = "01") -> str:
     """Return the header of a Predict with this list of tensors."""
-    terms, asked = "84" + "1affffffff" + "0000f4", "828002"
-    head = f"8b01{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}"
+    terms, asked = "84" + "1affffffff" + "0000f4", "828002" + "f6"
+    head = f"8c01{body_size:02x}50{'00' * 16}5820{'3d' * 32}6000{hops}{terms}"
     return f"{head}820100{asked}{tensors}"
 
 

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from meshnode.ids import NodeTag, tag_of
+from meshnode.ids import tag_of
 from meshnode.placement.course import Course
-from meshnode.placement.idle import Offer, Waiting, given_up
+from meshnode.placement.idle import Waiting, given_up, offers_of
 from meshnode.sim.fleet.member import Member
+from meshnode.sim.fleet.sizes import idle_bytes
 from meshnode.wire.messages import LoadRecord
 
 if TYPE_CHECKING:
@@ -44,22 +45,17 @@ class Idling:
         mesh, fleet = self._mesh, self._mesh.fleet
         if not member.server.warm:
             return
-        newest = next(reversed(member.server.warm))
-        own_ms = member.meter.first_ms(member.modules[newest]) or 0.0
-        believed = member.neighbours(mesh.tags, own_ms, fleet.now)
-        tag = member.caller.choose(believed, own_ms, fleet.now)
-        if tag is None:
+        found = member.caller.choose(member.neighbours(mesh.tags, fleet.now), fleet.now)
+        if found is None:
             self._arm(member)
             return
-        other = mesh.index_by_tag[tag]
-        fleet.tally.message("idle calls", mesh.idle_bytes, fleet.now)
-        said = member.record(fleet.now)
+        other = mesh.index_by_tag[found.node]
+        said = member.word(fleet.now, member.places[found.module])
+        fleet.tally.message("idle calls", idle_bytes(said), fleet.now)
         when = fleet.now + fleet.way_s(member.index, other)
-        fleet.call(when, self._called, mesh.members[other], member, said, member.offers())
+        fleet.call(when, self._called, mesh.members[other], member, said)
 
-    def _called(
-        self, asked: Member, caller: Member, said: LoadRecord, offers: dict[NodeTag, Offer]
-    ) -> None:
+    def _called(self, asked: Member, caller: Member, said: LoadRecord) -> None:
         mesh, fleet = self._mesh, self._mesh.fleet
         if asked.server.hung or asked.liar:
             if asked.liar:
@@ -68,6 +64,9 @@ class Idling:
         asked.hear(said, fleet.rtt_ms(asked.index, caller.index), fleet.now)
         lan = fleet.shape.lan
         way_ms = lan.rtt_ms + lan.transfer_ms
+        known = asked.board.known(caller.names.tag).record
+        room = caller.server.kind.batch_max
+        offers = {} if known is None else offers_of(known, room)
         given = given_up(self._waiting(asked), offers, way_ms, mesh.settings)
         for request_id in given:
             request = asked.server.waiting[request_id]
@@ -98,10 +97,11 @@ class Idling:
         return found
 
     def _answer(self, asked: Member, caller: Member, released: int) -> None:
-        mesh, fleet = self._mesh, self._mesh.fleet
-        fleet.tally.message("idle calls", mesh.idle_bytes, fleet.now)
+        fleet = self._mesh.fleet
+        said = asked.word(fleet.now, None)
+        fleet.tally.message("idle calls", idle_bytes(said), fleet.now)
         when = fleet.now + fleet.way_s(asked.index, caller.index)
-        fleet.call(when, self._answered, caller, asked, released, asked.record(fleet.now))
+        fleet.call(when, self._answered, caller, asked, released, said)
 
     def _answered(self, caller: Member, asked: Member, released: int, said: LoadRecord) -> None:
         fleet = self._mesh.fleet

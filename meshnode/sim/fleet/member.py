@@ -1,9 +1,11 @@
 """Member: what one node of the shipped mesh keeps: its board, meter, gate, loads and neighbours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from meshnode.caps import Caps
 from meshnode.gossip.loads import LoadTable
+from meshnode.gossip.turn import Turn
 from meshnode.ids import Address, Contact, ContentHash, NodeId, NodeTag, PublicKey, tag_of
 from meshnode.machine import Random
 from meshnode.placement.board import Scoreboard, Standing
@@ -11,9 +13,9 @@ from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, choose
 from meshnode.placement.field import Field
 from meshnode.placement.gate import ColdGate
-from meshnode.placement.idle import IdleCaller, Neighbour, Offer, worth_ms
+from meshnode.placement.idle import IdleCaller, Neighbour, neighbour
 from meshnode.placement.observe import LoadMeter
-from meshnode.placement.score import UNIT_MS, cold_ms, wait_ms
+from meshnode.placement.score import cold_ms
 from meshnode.placement.settings import PlacementSettings
 from meshnode.sim.fleet.fleet import Fleet
 from meshnode.sim.fleet.request import Request
@@ -64,22 +66,30 @@ class Member:
     caller: IdleCaller
     near: list[int] = field(default_factory=list)
     """On its LAN."""
-    lan: list[tuple[NodeTag, Standing]] = field(default_factory=list)
+    lan: list[Standing] = field(default_factory=list)
     """What the board knows of those."""
     view: list[int] = field(default_factory=list)
     fields: list[Field] = field(default_factory=list)
     others: list[Candidate] = field(default_factory=list)
     """Without their records."""
+    places: dict[NodeTag, int] = field(default_factory=dict)
+    """Numbers of the modules."""
+    turn: Turn = field(default_factory=Turn)
     idle_at: float | None = None
     """When its caller is due, as far as the heap knows."""
 
     def record(self, now: float) -> LoadRecord:
-        """Return what this node says of itself; a liar says that it is idle."""
+        """Return all that this node says of itself; a liar says that it is idle."""
         warm = [self.modules[m] for m in self.server.warm]
         said = self.meter.record(now, held=self.modules, warm=warm, draining=False)
-        if self.liar:
-            return replace(said, wait=0, wait_mean=0, wait_sigma=0, in_flight=0)
-        return said
+        return idle(said) if self.liar else said
+
+    def word(self, now: float, about: int | None) -> LoadRecord:
+        """Return what rides on a call, with one module told; None: with none."""
+        warm = [self.modules[m] for m in self.server.warm]
+        module = None if about is None else self.modules[about]
+        said = self.meter.word(now, module, held=self.modules, warm=warm, draining=False)
+        return idle(said) if self.liar else said
 
     def own(self) -> Candidate:
         """Return this node as a candidate, without a record."""
@@ -133,7 +143,7 @@ class Member:
 
     def decide(self, module: int, source: str, without: set[NodeId], now: float) -> Decision:
         """Rank the view as `node/view.py` does."""
-        own = replace(self.own(), load=self.record(now))
+        own = replace(self.own(), load=self.word(now, module))
         candidates = [own] if self.names.node_id not in without else []
         for each in self.others:
             node_id = each.contact.node_id
@@ -152,43 +162,25 @@ class Member:
 
     # ------------------------------------------------------------------ idle calls
 
-    def neighbours(self, tags: list[NodeTag], own_ms: float, now: float) -> list[Neighbour]:
-        """Return what it believes of those on its LAN that may be worth a call."""
+    def neighbours(self, tags: list[NodeTag], now: float) -> Iterator[Neighbour]:
+        """Yield what it believes of those on its LAN that may be worth a call."""
         if not self.lan:
-            self.lan = [(tags[i], self.board.known(tags[i])) for i in self.near]
-        own = {tag_of(self.modules[m]) for m in self.server.warm}
-        settings = self.settings
-        least_ms = worth_ms(own_ms, settings)
-        found: list[Neighbour] = []
-        for tag, standing in self.lan:
-            record = standing.record
-            if record is None or standing.excluded_until > now:
-                continue
-            wait, mean, sigma = record.wait, record.wait_mean, record.wait_sigma
-            most = (wait if wait > mean else mean) + settings.pessimism * sigma
-            for shared in record.modules:
-                if not shared.warm or shared.module not in own:
-                    continue
-                if (most + shared.first - shared.unit) * UNIT_MS >= least_ms:
-                    age_ms = (now - standing.written_at) * 1000
-                    expected_ms = wait_ms(
-                        wait * UNIT_MS, mean * UNIT_MS, sigma * UNIT_MS, age_ms, settings
-                    )
-                    first_ms, each_ms = shared.first * UNIT_MS, shared.unit * UNIT_MS
-                    found.append(Neighbour(tag, expected_ms, first_ms, each_ms))
-                break
-        return found
-
-    def offers(self) -> dict[NodeTag, Offer]:
-        """Return what it can take, by module."""
-        found: dict[NodeTag, Offer] = {}
+            self.lan = [self.board.known(tags[i]) for i in self.near]
+        warm: dict[NodeTag, float] = {}
         for module in self.server.warm:
             first_ms = self.meter.first_ms(self.modules[module])
             if first_ms is not None:
-                more_ms = self.meter.more_ms(self.modules[module])
-                room = self.server.kind.batch_max
-                found[tag_of(self.modules[module])] = Offer(first_ms, more_ms, room)
-        return found
+                warm[tag_of(self.modules[module])] = first_ms
+        for standing in self.lan:
+            found = neighbour(standing, warm, now, self.settings)
+            if found is not None:
+                yield found
+
+
+def idle(said: LoadRecord) -> LoadRecord:
+    """Return what a liar makes of a record."""
+    rest = None if said.rest is None else replace(said.rest, waits=0)
+    return replace(said, wait=0, wait_mean=0, wait_sigma=0, in_flight=0, rest=rest)
 
 
 def members(fleet: Fleet, settings: PlacementSettings) -> list[Member]:
@@ -215,6 +207,7 @@ def members(fleet: Fleet, settings: PlacementSettings) -> list[Member]:
             gate=ColdGate(settings),
             caller=IdleCaller(settings),
             near=[i for i in sites[spot.site] if i != spot.index],
+            places={tag_of(m): i for i, m in enumerate(modules)},
         )
         member.view = scopes[spot.index]
         member.others = [

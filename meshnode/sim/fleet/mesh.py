@@ -21,7 +21,7 @@ from meshnode.sim.fleet.member import PAYLOAD_BYTES, Member, members
 from meshnode.sim.fleet.policy import Policy
 from meshnode.sim.fleet.request import Request
 from meshnode.sim.fleet.server import Server
-from meshnode.sim.fleet.sizes import TERMS_BYTES, idle_bytes, record_bytes, refusal_bytes
+from meshnode.sim.fleet.sizes import TERMS_BYTES, record_bytes, refusal_bytes
 from meshnode.sim.fleet.telling import Telling
 from meshnode.sim.fleet.watching import Watching
 from meshnode.wire.messages import LoadRecord
@@ -50,9 +50,6 @@ class Mesh(Policy):
         self.index_of = {m.names.node_id: m.index for m in self.members}
         self.tags = [m.names.tag for m in self.members]
         self.index_by_tag = {m.names.tag: m.index for m in self.members}
-        size = len(self.members[0].modules)
-        self.record_bytes = record_bytes(size)
-        self.refusal_bytes, self.idle_bytes = refusal_bytes(size), idle_bytes(size)
         for member in self.members:
             member.reborn(0.0)
         for member in self.members:
@@ -81,7 +78,7 @@ class Mesh(Policy):
         if request.done:
             return
         now, member = fleet.now, self.members[request.home]
-        own = member.record(now)
+        own = member.word(now, request.module)
         found = self._find(request, member, course, own)
         if found is None:
             self._nowhere(request, course)
@@ -101,11 +98,12 @@ class Mesh(Policy):
         request.cold_ms = best.score.cold_ms
         terms = course.terms(second_ms)
         if server == request.home:
-            self._reached(request, request.attempt, server, terms)
+            self._reached(request, request.attempt, server, terms, None)
             return
         way_s = fleet.way_s(request.home, server) + fleet.transfer_s(request.home, server)
-        fleet.call(now + way_s, self._reached, request, request.attempt, server, terms)
-        fleet.tally.carried(TERMS_BYTES, now)
+        said = member.word(now, None)
+        fleet.call(now + way_s, self._reached, request, request.attempt, server, terms, said)
+        fleet.tally.carried(TERMS_BYTES + record_bytes(said), now)
         self.watching.begin(request, best)
 
     def _find(
@@ -137,10 +135,14 @@ class Mesh(Policy):
 
     # ------------------------------------------------------------------ at the server
 
-    def _reached(self, request: Request, attempt: int, index: int, terms: Terms) -> None:
+    def _reached(
+        self, request: Request, attempt: int, index: int, terms: Terms, said: LoadRecord | None
+    ) -> None:
         member, now = self.members[index], self.fleet.now
         if member.server.hung:
             return
+        if said is not None:
+            member.hear(said, self.fleet.rtt_ms(request.home, index), now)
         if request.done or attempt != request.attempt:
             return  # its cancel was faster
         refusal = self._refusal(request, member, terms)
@@ -178,9 +180,9 @@ class Mesh(Policy):
         if request.home == member.index:
             self._refused(request, request.attempt, member.index, error, None)
             return
-        fleet.tally.message("refusals", self.refusal_bytes, fleet.now)
+        said = member.word(fleet.now, request.module)
+        fleet.tally.message("refusals", refusal_bytes(said), fleet.now)
         when = fleet.now + fleet.way_s(member.index, request.home)
-        said = member.record(fleet.now)
         fleet.call(when, self._refused, request, request.attempt, member.index, error, said)
 
     def _refused(
@@ -254,7 +256,7 @@ class Mesh(Policy):
     def answers(self, server: Server, batch: list[Request]) -> None:
         """See `Ears`: each answer carries the node's record."""
         fleet, member = self.fleet, self.members[server.index]
-        said = member.record(fleet.now)
+        said = member.word(fleet.now, batch[0].module)
         for request in batch:
             if request.server != server.index:
                 continue  # its sender has given up on this node
@@ -263,7 +265,7 @@ class Mesh(Policy):
                 continue
             when = fleet.now + fleet.way_s(server.index, request.home)
             fleet.call(when, self._answered, request, request.attempt, server.index, said)
-            fleet.tally.carried(self.record_bytes, fleet.now)
+            fleet.tally.carried(record_bytes(said), fleet.now)
 
     def _answered(
         self, request: Request, attempt: int, index: int, said: LoadRecord | None

@@ -35,7 +35,8 @@ class Telling:
         fleet.call(now + period, self._round, member)
         if member.server.hung or len(mesh.members) < 2:
             return
-        records = (member.record(now), *member.loads.freshest(FORWARDED, now))
+        member.turn.next()
+        records = (member.turn.excerpt(member.record(now)), *member.loads.freshest(FORWARDED, now))
         size = gossip_bytes(records)
         while not size:
             records = records[:-1]
@@ -61,3 +62,5 @@ class Telling:
             kept = member.loads.hear(record, way_ms, now)
             if kept is not None:
                 member.board.on_record(kept, None, now)
+            elif member.loads.is_late(record):
+                member.board.on_record(record, None, now)

@@ -60,7 +60,7 @@ class Watching:
         if asked.server.hung:
             return
         fleet.tally.message("pings", PING_BYTES, fleet.now)
-        said = asked.record(fleet.now)
+        said = asked.word(fleet.now, request.module)
         left_ms = asked.remaining_ms(request, fleet.now)
         when = fleet.now + fleet.way_s(index, request.home)
         fleet.call(when, self._alive, request, attempt, index, kept, said, left_ms)

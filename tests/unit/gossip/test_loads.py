@@ -1,6 +1,7 @@
 """Loads: the newest of each node, ageing while it is held."""
 
 from meshnode.gossip.loads import AGE_MS_MAX, QUOTED_AHEAD_MAX, LoadTable, aged
+from meshnode.wire.excerpts import excerpt
 from tests.unit.gossip.people import ANN, BOB, CID, load, tag
 
 
@@ -61,3 +62,14 @@ def test_a_late_word_of_a_node_does_not_replace_a_true_quotation() -> None:
     assert table.hear(load(ANN, 8, age_ms=10), 0.0, 2.0) is not None
     assert table.hear(load(ANN, 7, age_ms=300), 0.0, 2.0, direct=True) is None
     assert table.hear(load(ANN, 8, age_ms=10), 0.0, 2.0, direct=True) is None
+
+
+def test_a_record_that_was_overtaken_may_still_tell_of_a_module() -> None:
+    table = LoadTable(30.0)
+    early, late = (excerpt(load(ANN, n, modules=3), n) for n in (1, 2))
+    assert not table.is_late(early)
+    table.hear(late, 0.0, 1.0)
+    assert table.is_late(early)
+    assert not table.is_late(late)
+    assert not table.is_late(load(ANN, 1, modules=3)), "a whole one tells nothing that is newer"
+    assert not table.is_late(excerpt(load(ANN, 1, modules=3), 0, 0))

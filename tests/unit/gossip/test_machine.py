@@ -19,6 +19,7 @@ from meshnode.gossip.machine import (
 from meshnode.gossip.settings import GossipSettings, without_lifeguard
 from meshnode.ids import Address, Contact, NodeTag
 from meshnode.machine import Random
+from meshnode.wire.excerpts import excerpt
 from meshnode.wire.messages import (
     Ack,
     Datagram,
@@ -271,6 +272,14 @@ def test_a_load_is_told_once_and_only_of_members() -> None:
     assert machine.handle(Received(ANN, said), now=1.1) == [LoadHeard(newer, 1.1)]
     assert machine.handle(HearLoad(newer), now=1.2) == []
     assert machine.handle(HearLoad(load(ANN, 3)), now=1.2) == [LoadHeard(load(ANN, 3), 1.2)]
+
+
+def test_an_excerpt_that_was_overtaken_is_told_as_late() -> None:
+    machine = swim(ANN)
+    early, newer = excerpt(load(ANN, 2, modules=3), 0), excerpt(load(ANN, 3, modules=3), 1)
+    machine.handle(HearLoad(newer), now=1.0)
+    said = Gossip(loads=(early, newer))
+    assert machine.handle(Received(ANN, said), now=1.1) == [LoadHeard(early, 1.1, late=True)]
 
 
 def test_senseless_words_are_ignored() -> None:

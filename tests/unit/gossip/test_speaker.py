@@ -44,6 +44,36 @@ def test_an_introduction_has_our_word_then_our_load_then_news() -> None:
     assert ping.loads == (load(OWN, age_ms=600),)
 
 
+def test_each_round_tells_another_module_and_a_probe_tells_all() -> None:
+    mouth = speaker()
+    whole = load(OWN, modules=3)
+    mouth.set_load(whole, now=1.0)
+    told = []
+    for now in (1.0, 3.0, 5.0):
+        rounds = [
+            s.message.loads[0] for s in mouth.gossip(now, now) if isinstance(s.message, Gossip)
+        ]
+        assert rounds
+        assert rounds[1:] == rounds[:-1], "all of a round hear the same"
+        told += rounds[0].modules
+    assert sorted(told, key=lambda m: m.module) == sorted(whole.modules, key=lambda m: m.module)
+    for riding in (mouth.ping(1, ANN, 8.0), mouth.ack(1, Packer(), 8.0)):
+        assert [r.modules for r in riding.loads] == [whole.modules]
+
+
+def test_who_subscribes_hears_all_modules_and_one_with_each_push() -> None:
+    mouth = speaker(GossipSettings(small_mesh_max=2))
+    whole = load(OWN, modules=3)
+    mouth.set_load(whole, now=1.0)
+    mouth.subscribers.add(ANN, 1.0)
+    (first,) = mouth.first_push(ANN, 1.0)
+    assert first.message == Gossip(loads=(whole,))
+    pushed = [mouth.set_load(replace(whole, sequence=n), now=n * 1.0)[0].message for n in (2, 3, 4)]
+    told = [m for p in pushed if isinstance(p, Gossip) for m in p.loads[0].modules]
+    assert {m.module for m in told} == {m.module for m in whole.modules}
+    assert len(told) == 3
+
+
 def test_a_suspect_is_told_by_the_one_that_pings_it() -> None:
     for settings in (GossipSettings(), without_lifeguard(GossipSettings())):
         mouth = speaker(settings)

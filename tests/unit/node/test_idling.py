@@ -1,5 +1,6 @@
 """A dry node calls the neighbour with the most waiting work, once at a time, and takes answers."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,12 +10,13 @@ from trio.testing import MockClock
 
 from meshnode.errors import PeerUnreachable, RemoteProtocolError
 from meshnode.gossip.member import MemberState
-from meshnode.ids import NodeTag, tag_of
+from meshnode.ids import NodeId, NodeTag, tag_of
 from meshnode.node.idling import Idling
 from meshnode.placement.board import Scoreboard
 from meshnode.placement.idle import Offer
+from meshnode.wire.excerpts import excerpt
 from meshnode.wire.messages import IdleCall, IdleReply, LoadRecord
-from tests.unit.placement.nodes import MODULE, contact, node_id, record
+from tests.unit.placement.nodes import MODULE, OTHER, contact, node_id, record
 
 OWN = record("own", run=10.0)
 
@@ -56,13 +58,18 @@ def idling_of(pool: Pool, lanes: Lanes, heard: list[LoadRecord], **waits: float)
         SimpleNamespace(contact=contact(n), state=MemberState.ALIVE, rtt_ms=50.0 if n == "c" else 1)
         for n in waits
     ]
+
+    def hear(speaker: NodeId, load: LoadRecord) -> None:
+        heard.append(load)
+        board.on_word(speaker, load, trio.current_time())
+
     return Idling(
         lanes=lanes,  # type: ignore[arg-type]
-        load=SimpleNamespace(record=lambda: OWN),  # type: ignore[arg-type]
+        load=SimpleNamespace(record=lambda: OWN, word=lambda about: OWN),  # type: ignore[arg-type]
         board=board,
         membership=SimpleNamespace(members=lambda: members),  # type: ignore[arg-type]
         pool=pool,  # type: ignore[arg-type]
-        on_load=lambda speaker, record: heard.append(record),
+        on_load=hear,
     )
 
 
@@ -148,6 +155,18 @@ async def test_a_caller_gets_what_its_warm_modules_can_run() -> None:
     assert idling.answer(node_id("cold"), IdleCall(load=cold, room=4)).given == 0
     assert heard == [load, cold]
     assert len(lanes.asked) == 1
+
+
+async def test_a_caller_gets_what_is_known_of_it_beside_what_it_tells() -> None:
+    lanes, heard = Lanes(), list[LoadRecord]()
+    idling = idling_of(Pool(), lanes, heard, idle=1.0)
+    load = record("idle", run=20.0, unit=5.0, sequence=2)
+    other = replace(load.modules[0], module=tag_of(OTHER), first=300)
+    whole = replace(load, modules=(*load.modules, other))
+    idling.answer(node_id("idle"), IdleCall(load=whole, room=4))
+    idling.answer(node_id("idle"), IdleCall(load=replace(excerpt(whole, 1), sequence=3), room=4))
+    both = {tag_of(MODULE): Offer(20.0, 5.0, 4), tag_of(OTHER): Offer(30.0, 5.0, 4)}
+    assert [offers for offers, _ in lanes.asked] == [both, both]
 
 
 async def test_nobody_calls_in_the_name_of_another() -> None:

@@ -1,5 +1,7 @@
 """Scoreboard: newest records, in-flight requests, bias, exclusions, last servers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Scored
 from meshnode.placement.score import Score, step_of
 from meshnode.placement.settings import PlacementSettings
+from meshnode.wire.excerpts import excerpt, rest_of
 from tests.unit.placement.nodes import MODULE, NOW, OTHER, node, node_id, record, request
 
 A, B = node_id("a"), node_id("b")
@@ -34,6 +37,38 @@ def test_the_newest_record_is_kept_and_ages() -> None:
     assert board.record_of(A, NOW + 1.5) == (record("a", sequence=2), 1.5)
     assert board.on_record(record("a", sequence=3), 20.0, NOW + 2)
     assert board.record_of(A, NOW + 2)[1] == pytest.approx(0.010)
+
+
+def test_an_excerpt_adds_to_what_was_heard_before() -> None:
+    board = Scoreboard()
+    second = replace(record("a").modules[0], module=tag_of(OTHER), first=70)
+    whole = replace(record("a"), modules=(*record("a").modules, second))
+    board.on_record(whole, None, NOW)
+    said = replace(whole, sequence=3, wait=50, modules=(replace(second, first=90), second)[:1])
+    assert board.on_record(replace(said, rest=rest_of(whole.modules, 1)), None, NOW + 1)
+    late = replace(excerpt(whole, 0), sequence=2, wait=7)
+    late = replace(late, modules=(replace(whole.modules[0], first=60),))
+    assert not board.on_record(late, None, NOW + 2), "its load is old"
+    load, age_s = board.record_of(A, NOW + 2)
+    assert load is not None
+    assert (load.wait, load.rest, age_s) == (50, None, 1.0)
+    assert [m.first for m in load.modules] == [60, 90]
+    standing = board.standing(tag_of(A))
+    assert standing is not None
+    assert standing.by_module == {m.module: m for m in load.modules}
+
+
+def test_what_somebody_else_invented_goes_with_the_record_that_it_came_in() -> None:
+    board = Scoreboard()
+    second = replace(record("a").modules[0], module=tag_of(OTHER))
+    whole = replace(record("a"), modules=(*record("a").modules, second))
+    board.on_record(whole, None, NOW)
+    forged = replace(excerpt(whole, 0), sequence=900, modules=(replace(second, first=1),))
+    board.on_record(forged, None, NOW, judged=True)
+    board.on_record(replace(excerpt(whole, 0), sequence=2), None, NOW + 1, judged=True)
+    load, _ = board.record_of(A, NOW + 1)
+    assert load is not None
+    assert load.modules == whole.modules[:1]
 
 
 def test_in_a_call_a_node_speaks_for_itself_only() -> None:

@@ -1,5 +1,6 @@
 """LoadMeter: what a node says about itself is what a request arriving now would meet."""
 
+from dataclasses import replace
 from math import inf
 from random import Random
 
@@ -8,6 +9,7 @@ import pytest
 from meshnode.ids import ContentHash, tag_of
 from meshnode.placement.observe import IN_FLIGHT_MAX, PRIOR_MS, TIME_MAX, LoadMeter
 from meshnode.placement.score import EACH_MS, UNIT_MS
+from meshnode.wire.excerpts import excerpt
 from meshnode.wire.messages import LoadRecord, ModuleLoad
 from tests.unit.placement.nodes import MODULE, OTHER, node_id
 
@@ -145,6 +147,21 @@ def test_sequences_rise_and_a_restart_starts_above() -> None:
     again = LoadMeter(node_id("own"), speed=1, started_unix_s=1_700_000_001)
     assert said(again, 0.0).sequence > numbers[-1]
     assert said(again, 0.0).sequence < 2**63
+
+
+def test_a_word_is_an_excerpt_of_the_record_of_its_moment() -> None:
+    made = taught()
+    made.enqueued(MODULE, 1.0)
+    whole = said(made, 1.0, warm=(MODULE,))
+    for place, module in enumerate((MODULE, OTHER)):
+        word = made.word(1.0, module, held=(MODULE, OTHER), warm=(MODULE,), draining=False)
+        assert word == replace(excerpt(whole, place), sequence=word.sequence)
+        assert word.sequence > whole.sequence
+    for nobody in (None, ContentHash(b"n" * 32)):
+        word = made.word(1.0, nobody, held=(MODULE, OTHER), warm=(MODULE,), draining=False)
+        assert word == replace(excerpt(whole, 0, 0), sequence=word.sequence)
+    lone = made.word(1.0, MODULE, held=(MODULE,), warm=(MODULE,), draining=False)
+    assert lone.rest is None, "a record of one module is whole"
 
 
 def test_numbers_stay_within_what_the_wire_can_say() -> None:

@@ -202,7 +202,7 @@ def test_tensors_agree_with_themselves_and_with_the_body(message, reason: str) -
     fields = [[h.name, h.dtype, list(h.shape), h.size] for h in message.tensors]
     body = b"".join(message.body)
     plain = [1, len(body), bytes(16), bytes(32), "", message.budget_ms, message.hops_left]
-    plain += [[0, 0, 0, False], [1, 0], [[], 2], fields]
+    plain += [[0, 0, 0, False], [1, 0], [[], 2], None, fields]
     with pytest.raises(RemoteProtocolError, match="Predict: ") as received:
         codec.decode_call(cbor.dumps(plain), memoryview(body) if body else None)
     assert reason in received.value.message

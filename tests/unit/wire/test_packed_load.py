@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from meshnode.ids import NodeTag
 from meshnode.wire import cbor
-from meshnode.wire.messages import LoadRecord
+from meshnode.wire.excerpts import LISTED_BITS, excerpt
+from meshnode.wire.limits import MODULES_PER_LOAD_MAX
+from meshnode.wire.messages import LoadRecord, Rest
 from meshnode.wire.packed_load import BYTES_MAX, LoadField
 from meshnode.wire.schema import Misfit
 from tests.fuzz.messages import loads
-from tests.vectors.examples import LOAD
+from tests.vectors.examples import LOAD, TOLD
 
 FIELD = LoadField()
 
@@ -36,8 +38,43 @@ def test_any_bytes_are_read_in_one_way_or_refused(data: bytes) -> None:
 
 def test_a_busy_node_with_one_module_takes_at_most_forty_bytes() -> None:
     module = replace(LOAD.modules[0], first=1300, unit=1300, each=120)
-    busy = replace(LOAD, wait=9000, wait_mean=4000, wait_sigma=2000, in_flight=60, speed=9000)
+    busy = replace(LOAD, wait=9000, wait_mean=4000, wait_sigma=2000, in_flight=30, speed=9000)
     assert len(cbor.dumps(FIELD.pack(replace(busy, modules=(module,))))) <= 40
+
+
+def test_eight_modules_take_hardly_more_than_one() -> None:
+    module = replace(LOAD.modules[0], first=1300, unit=1300, waits=True)
+    busy = replace(LOAD, wait=9000, wait_mean=4000, wait_sigma=2000, in_flight=20, speed=9000)
+    told = excerpt(replace(busy, modules=(module,) * 8), 7)
+    assert len(cbor.dumps(FIELD.pack(told))) <= 46
+    assert len(cbor.dumps(FIELD.pack(replace(told, modules=())))) <= 33
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        {"at": 8},
+        {"at": -1},
+        {"listed": 1 << LISTED_BITS},
+        {"warm": 1 << MODULES_PER_LOAD_MAX},
+        {"waits": -1},
+    ],
+)
+def test_an_excerpt_speaks_of_eight_places(rest: dict[str, int]) -> None:
+    assert TOLD.rest is not None
+    with pytest.raises(Misfit):
+        FIELD.pack(replace(TOLD, rest=replace(TOLD.rest, **rest)))
+    with pytest.raises(Misfit):
+        FIELD.pack(replace(TOLD, modules=TOLD.modules * 8))
+
+
+def test_more_places_than_there_are_are_not_read() -> None:
+    packed = FIELD.pack(replace(TOLD, rest=Rest(listed=0, at=7, warm=0, waits=0)))
+    assert isinstance(packed, bytes)
+    module = packed[-12:]
+    assert FIELD.unpack(packed).modules
+    with pytest.raises(Misfit):
+        FIELD.unpack(packed + module)
 
 
 @pytest.mark.parametrize(
