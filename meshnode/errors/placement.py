@@ -56,7 +56,7 @@ class Overpriced(MeshnodeError):
 
 
 class ColdHere(MeshnodeError):
-    """The module is not loaded at this node, which has just loaded another one."""
+    """The module is not loaded at this node, which has work or has just loaded another one."""
 
     code = "MN-507"
     exit_status = 5

@@ -147,13 +147,14 @@ class Lanes:
         self._stopping = True
 
     async def get(
-        self, module: ContentHash, *, cold_refusals: int | None = None
+        self, module: ContentHash, *, cold_refusals: int | None = None, pinned: bool = False
     ) -> tuple[Lane, int]:
         """Return the module's lane and how long opening it took (us, 0 if it was warm).
 
         Several callers share one cold start; if it fails, each gets the reason. A request that
         would begin one says how often it was refused that (`cold_refusals`): raises ColdHere if
-        another module was loaded just now. None: it is not a request, and has its way.
+        another module was loaded just now, or this node has work and the module is not `pinned`
+        to it. None: it is not a request, and has its way.
         """
         if self._stopping:
             raise NodeStopping("this node is stopping")
@@ -166,7 +167,7 @@ class Lanes:
                 continue
             self._unfit.check(module, cold_from)
             if cold_refusals is not None:
-                self._check_gate(cold_refusals, cold_from)
+                self._check_gate(cold_refusals, cold_from, busy=self.busy and not pinned)
             self._opening[module] = trio.Event()
             self._gate.began(cold_from)
             try:
@@ -185,13 +186,15 @@ class Lanes:
         if lane is None and module not in self._opening:
             now = trio.current_time()
             self._unfit.check(module, now)
-            self._check_gate(cold_refusals, now)
+            self._check_gate(cold_refusals, now, busy=self.busy)
         return lane
 
-    def _check_gate(self, cold_refusals: int, now: float) -> None:
-        wait_s = self._gate.refusal_s(cold_refusals, now)
+    def _check_gate(self, cold_refusals: int, now: float, *, busy: bool) -> None:
+        wait_s = self._gate.refusal_s(cold_refusals, now, busy=busy)
         if wait_s is not None:
-            error = ColdHere("the module is not loaded here, and another one was loaded just now")
+            error = ColdHere(
+                "the module is not loaded here, and others run or were loaded just now"
+            )
             error.retry_after_ms = in_ms(wait_s)
             raise error
 

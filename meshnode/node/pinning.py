@@ -244,7 +244,8 @@ class Pins:
             while True:
                 insists = trio.current_time() >= insists_at
                 try:
-                    await self._lanes.get(module, cold_refusals=None if insists else 0)
+                    refusals = None if insists else 0
+                    await self._lanes.get(module, cold_refusals=refusals, pinned=True)
                 except ColdHere:
                     await trio.sleep(GATE_S)
                 else:

@@ -20,21 +20,25 @@ class ColdGate:
         self._last_at: float | None = None
         """When a load last began or ended."""
 
-    def refusal_s(self, refusals: int, now: float) -> float | None:
+    def refusal_s(self, refusals: int, now: float, *, busy: bool = False) -> float | None:
         """Return None if a module may be loaded now, else in how many seconds to ask again.
 
-        `refusals` counts how often this request has met a closed gate anywhere.
+        `refusals` counts how often this request has met a closed gate anywhere. A node that is
+        `busy` with the modules it has does not load another one: it would serve nobody meanwhile,
+        and somebody who has nothing to do is asked next.
         """
         if refusals >= self._settings.cold_refusals_max:
             return None
         pause_s = self._settings.cold_pause_s
         if self._last_at is None:
-            return None
+            return OVERRUN_S_MIN if busy else None
         left_s = self._last_at + pause_s - now
         if self._loading:
             # A load that takes longer than the pause: as long again as half of what it is over.
             return left_s if left_s > 0 else max(OVERRUN_S_MIN, -left_s / 2)
-        return left_s if left_s > 0 else None
+        if left_s > 0:
+            return left_s
+        return OVERRUN_S_MIN if busy else None
 
     def began(self, now: float) -> None:
         """A load is under way."""

@@ -166,7 +166,8 @@ class Mesh(Policy):
         if module not in member.server.warm and module != member.server.loading:
             if member.server.lane(module):
                 return None  # it is about to be loaded
-            if member.gate.refusal_s(terms.cold_refusals, now) is not None:
+            busy = member.server.held > 0
+            if member.gate.refusal_s(terms.cold_refusals, now, busy=busy) is not None:
                 return COLD
             member.gate.began(now)
         return None

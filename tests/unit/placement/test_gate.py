@@ -33,3 +33,14 @@ def test_an_end_without_a_beginning_opens_nothing_more() -> None:
     gate.ended()
     gate.began(0.0)
     assert gate.refusal_s(0, 1.0) is not None
+
+
+def test_a_node_with_work_loads_nothing_until_it_has_to() -> None:
+    gate = ColdGate()
+    assert gate.refusal_s(0, 0.0, busy=True) is not None
+    assert gate.refusal_s(LAST, 0.0, busy=True) is None
+    gate.began(0.0)
+    gate.ended()
+    assert gate.refusal_s(0, 0.5, busy=True) == PAUSE - 0.5
+    assert gate.refusal_s(0, PAUSE, busy=True) is not None
+    assert gate.refusal_s(0, PAUSE) is None
