@@ -324,8 +324,9 @@ class Building:
         self.board.on_record(heard.record, None, trio.current_time(), judged=not heard.late)
 
     def _heard_in_a_call(self, speaker: NodeId, record: LoadRecord) -> None:
-        if self.board.on_word(speaker, record, trio.current_time()):
-            self.membership.hear_load(record)
+        heard = self.board.on_word(speaker, record, trio.current_time())
+        if heard is not None:
+            self.membership.hear_load(heard)
 
     def _member_changed(self, member: Member) -> None:
         self.mesh_changed.set()

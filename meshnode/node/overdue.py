@@ -219,7 +219,7 @@ class Overdue:
 
     def _left_ms(self, sending: Sending, load: LoadRecord) -> float:
         """Return how long a node that lives still needs at most: its wait, and one run."""
-        standing = self._board.standing(load.node)
+        standing = self._board.standing(tag_of(sending.node))
         known = None if standing is None else standing.by_module.get(tag_of(sending.module))
         first_ms = 0.0 if known is None else known.first * UNIT_MS
         return load.wait * UNIT_MS + max(first_ms, sending.score.run_ms)

@@ -132,12 +132,13 @@ class Scoreboard:
         standing.by_module = {m.module: m for m in modules}
         return newer
 
-    def on_word(self, speaker: NodeId, record: LoadRecord, now: float) -> bool:
-        """Keep what a node says of itself in a call; return whether it was new.
+    def on_word(self, speaker: NodeId, said: LoadRecord, now: float) -> LoadRecord | None:
+        """Keep what a node says in a call, by its name; return that if it was new.
 
-        Of another it says nothing here: whoever is asked could paint a rival busy, or idle.
+        Of another it says nothing there: whoever is asked could paint a rival busy, or idle.
         """
-        return record.node == tag_of(speaker) and self.on_record(record, None, now)
+        record = replace(said, node=tag_of(speaker))
+        return record if self.on_record(record, None, now) else None
 
     def on_sent(
         self,

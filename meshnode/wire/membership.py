@@ -11,6 +11,8 @@ from meshnode.ids import Contact, NodeTag
 from meshnode.labels import NO_TRAITS, Traits
 
 SIGNATURE_BYTES = 64
+UNNAMED = NodeTag(bytes(8))
+"""In a call a load record has no name: it is that of who speaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class LoadRecord:
     """How busy a node says it is (placement.md section 2). Times in units of 0.1 ms."""
 
     node: NodeTag
+    """`UNNAMED` as it comes in a call."""
     sequence: int
     """Rises with every record of one node; with the start time in its high bits."""
     age_ms: int

@@ -19,6 +19,7 @@ from meshnode.wire.idle import IdleCall as IdleCall
 from meshnode.wire.idle import IdleReply as IdleReply
 from meshnode.wire.intent import Granted as Granted
 from meshnode.wire.intent import Intent as Intent
+from meshnode.wire.membership import UNNAMED as UNNAMED
 from meshnode.wire.membership import Accusation as Accusation
 from meshnode.wire.membership import Ack as Ack
 from meshnode.wire.membership import Digest as Digest

@@ -1,6 +1,6 @@
 """A load record as one byte string: it rides on most messages, so it is some 40 bytes.
 
-    tag 8 || sequence || age_ms || wait || wait_mean || wait_sigma || speed || busy
+    tag 8 (not in calls) || sequence || age_ms || wait || wait_mean || wait_sigma || speed || busy
     and of a whole record, for each module  tag 8 || first * 4 + waits * 2 + warm || unit || each
     of an excerpt  listed * 8 + at || warm + waits * 256
     and for each module that is told  tag 8 || first || unit || each
@@ -17,7 +17,7 @@ from meshnode.ids import NodeTag
 from meshnode.wire.cbor import Plain
 from meshnode.wire.excerpts import LISTED_BITS
 from meshnode.wire.limits import MODULES_PER_LOAD_MAX
-from meshnode.wire.membership import LoadRecord, ModuleLoad, Rest
+from meshnode.wire.membership import UNNAMED, LoadRecord, ModuleLoad, Rest
 from meshnode.wire.schema import Misfit, Value
 
 TAG_BYTES = 8
@@ -93,6 +93,22 @@ class LoadField:
             modules=modules,
             rest=rest,
         )
+
+
+class SpokenLoadField(LoadField):
+    """The same without the tag, in a call: a node speaks there for itself only."""
+
+    def pack(self, value: Value) -> Plain:
+        """Return the bytes, of a record by whatever name."""
+        packed = super().pack(value)
+        assert isinstance(packed, bytes), "a load record is a byte string"
+        return packed[TAG_BYTES:]
+
+    def unpack(self, plain: Plain) -> Value:
+        """Return the record, which is `UNNAMED`."""
+        if type(plain) is not bytes:
+            raise Misfit("is not a byte string")
+        return super().unpack(UNNAMED + plain)
 
 
 def _put_rest(done: bytearray, rest: Rest, told: int) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from meshnode.wire import limits, messages
 from meshnode.wire.arrays import DTYPES, body_bytes
 from meshnode.wire.constraints import CONSTRAINTS
-from meshnode.wire.membership_table import CONTACT, LOAD, MEMBERSHIP, NAME, TAG
+from meshnode.wire.membership_table import CONTACT, MEMBERSHIP, NAME, TAG
+from meshnode.wire.packed_load import SpokenLoadField
 from meshnode.wire.reach_table import BODY_BYTES_MAX, REACH
 from meshnode.wire.schema import (
     U16,
@@ -70,6 +71,7 @@ CONTACTS = ListOf(CONTACT, limits.CONTACTS_PER_REPLY_MAX)
 KNOWN = Bytes(0, limits.KNOWN_BYTES_MAX)
 SIGNED = Bytes(1, limits.SIGNED_BYTES_MAX)
 
+SPOKEN = SpokenLoadField()
 TENSOR = Record(
     TensorHeader,
     _check_tensor,
@@ -164,7 +166,7 @@ CALLS: dict[int, Call] = {
             terms=TERMS,
             urgency=URGENCY,
             constraints=CONSTRAINTS,
-            load=OptionalOf(LOAD),
+            load=OptionalOf(SPOKEN),
             tensors=TENSORS,
         ),
         limits.BODY_BYTES_MAX,
@@ -180,7 +182,7 @@ CALLS: dict[int, Call] = {
             tensors=TENSORS,
             timing=TIMING,
             batch=U16,
-            load=OptionalOf(LOAD),
+            load=OptionalOf(SPOKEN),
         ),
         limits.BODY_BYTES_MAX,
         _tensor_bytes,
@@ -191,7 +193,7 @@ CALLS: dict[int, Call] = {
         message=Words(limits.TEXT_CHARS_MAX),
         because=LinesOf(limits.REASONS_MAX, limits.REASON_CHARS_MAX),
         try_=Words(limits.TEXT_CHARS_MAX),
-        load=OptionalOf(LOAD),
+        load=OptionalOf(SPOKEN),
         instead=OptionalOf(TAG),
         retry_after_ms=OptionalOf(U32),
     ),
@@ -234,10 +236,10 @@ CALLS: dict[int, Call] = {
     25: Call(
         Record(messages.Reconciled, keys=DIGEST, revocations=DIGEST), limits.RECONCILED_BYTES_MAX
     ),
-    26: _call(messages.IdleCall, load=LOAD, room=U16),
-    27: _call(messages.IdleReply, given=U16, load=LOAD),
+    26: _call(messages.IdleCall, load=SPOKEN, room=U16),
+    27: _call(messages.IdleReply, given=U16, load=SPOKEN),
     28: _call(messages.LoadPing, silent=OptionalOf(TAG)),
-    29: _call(messages.LoadPong, load=LOAD),
+    29: _call(messages.LoadPong, load=SPOKEN),
     30: Call(
         Record(
             messages.Intent,
@@ -249,11 +251,11 @@ CALLS: dict[int, Call] = {
             terms=TERMS,
             urgency=URGENCY,
             constraints=CONSTRAINTS,
-            load=OptionalOf(LOAD),
+            load=OptionalOf(SPOKEN),
             tensors=TENSORS,
         )
     ),
-    31: _call(messages.Granted, load=LOAD),
+    31: _call(messages.Granted, load=SPOKEN),
     **{n: Call(record, BODY_BYTES_MAX.get(n, 0)) for n, record in REACH.items()},
 }
 

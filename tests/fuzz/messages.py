@@ -112,6 +112,9 @@ MAKERS = {
         lambda count: st.binary(min_size=count * f.size, max_size=count * f.size)
     ),
     packed_load.LoadField: lambda f: loads(),
+    packed_load.SpokenLoadField: lambda f: loads().map(
+        lambda load: replace(load, node=messages.UNNAMED)
+    ),
     schema.Text: lambda f: st.text(SHOWABLE, min_size=f.least, max_size=f.most),
     schema.Words: lambda f: st.text(SHOWABLE, max_size=f.most),
     schema.Choice: lambda f: st.sampled_from(sorted(f.words)),

@@ -64,6 +64,7 @@ TWO = replace(
 TOLD = excerpt(TWO, 1)
 """The second of two modules; requests of it wait."""
 UNTOLD = excerpt(TWO, 0, 0)
+SPOKEN = replace(LOAD, node=m.UNNAMED)
 DAVE_KEYS = Identity.from_seed(bytes([0xDA] * 32))
 ERIN_KEYS = Identity.from_seed(bytes([0xE1] * 32))
 DAVE = Contact(DAVE_KEYS.public_key, Address("2001:db8::da", 7004))
@@ -139,7 +140,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             terms=Terms(alternative=425, refusals=1),
             urgency=Urgency(priority=INTERACTIVE, age_ms=40),
             constraints=Constraints((("tier", "edge"),), Scope.SITE),
-            load=UNTOLD,
+            load=replace(UNTOLD, node=m.UNNAMED),
             tensors=(FLAGS, IMAGE),
             body=(b"\x01\x00\x01" + bytes(5) + ONES,),
         ),
@@ -150,7 +151,7 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             tensors=(m.TensorHeader(name="label", dtype="int64", shape=(1,), size=8),),
             timing=m.Timing(queue_us=250, run_us=1900, model_us=1400),
             batch=2,
-            load=LOAD,
+            load=SPOKEN,
             body=((7).to_bytes(8, "little"),),
         ),
         "failure": m.Failure(
@@ -159,8 +160,8 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             because=("64 requests wait", "the oldest for 910 ms"),
             retry_after_ms=1040,
         ),
-        "idle-call": m.IdleCall(load=TOLD, room=8),
-        "idle-reply": m.IdleReply(given=2, load=UNTOLD),
+        "idle-call": m.IdleCall(load=replace(TOLD, node=m.UNNAMED), room=8),
+        "idle-reply": m.IdleReply(given=2, load=replace(UNTOLD, node=m.UNNAMED)),
         "intent": m.Intent(
             request_id=REQUEST,
             module=MODULE,
@@ -172,12 +173,12 @@ CALLS: dict[str, dict[str, m.StreamMessage]] = {
             load=None,
             tensors=(FLAGS, IMAGE),
         ),
-        "granted": m.Granted(load=LOAD),
+        "granted": m.Granted(load=SPOKEN),
         "load-ping": m.LoadPing(),
         "load-ping-silent": m.LoadPing(silent=LOAD.node),
-        "load-pong": m.LoadPong(load=LOAD),
+        "load-pong": m.LoadPong(load=SPOKEN),
         "given-up": m.Failure(
-            code="MN-508", message="an idle node asked for it", load=LOAD, instead=LOAD.node
+            code="MN-508", message="an idle node asked for it", load=SPOKEN, instead=LOAD.node
         ),
     },
     "modules": {

@@ -5,21 +5,27 @@ Sealed datagrams and sealed frames are counted, headers of IP are not.
 
 from meshnode.errors import LocalProtocolError
 from meshnode.identity.sealing import OVERHEAD_BYTES
-from meshnode.ids import NodeTag
 from meshnode.wire.codec import Envelope, encode_call, encode_datagram
-from meshnode.wire.messages import Failure, Gossip, IdleCall, LoadRecord, StreamMessage
-from meshnode.wire.packed_load import LoadField
+from meshnode.wire.messages import (
+    UNNAMED,
+    Failure,
+    Gossip,
+    IdleCall,
+    LoadRecord,
+    StreamMessage,
+)
+from meshnode.wire.packed_load import SpokenLoadField
 
 FRAME_BYTES = 29
 """A record's length and tag, and a frame's head: docs/protocol-channel.md section 2."""
 TERMS_BYTES = 8
 """The price on a request, and what was made of it so far: `wire/terms.py`."""
 PING_BYTES = OVERHEAD_BYTES + 40
-RECORD_HEAD_BYTES = 2
-"""Of a byte string in CBOR; a record has 24 bytes or more."""
-_FIELD = LoadField()
+SHORT_BYTES = 24
+"""A byte string in CBOR that is shorter has a head of one byte, else of two."""
+_FIELD = SpokenLoadField()
 _NONE = LoadRecord(
-    node=NodeTag(bytes(8)),
+    node=UNNAMED,
     sequence=0,
     age_ms=0,
     wait=0,
@@ -44,7 +50,7 @@ def record_bytes(said: LoadRecord) -> int:
     """Return what a load record takes in a call."""
     packed = _FIELD.pack(said)
     assert isinstance(packed, bytes), "a load record is a byte string"
-    return len(packed) + RECORD_HEAD_BYTES
+    return len(packed) + (1 if len(packed) < SHORT_BYTES else 2)
 
 
 def refusal_bytes(said: LoadRecord) -> int:
@@ -64,5 +70,4 @@ def _length(message: StreamMessage) -> int:
 _REFUSAL_BYTES = _length(
     Failure(code="MN-506", message="it would take 120 ms here, 90 ms at another node")
 )
-_IDLE_BYTES = _length(IdleCall(load=_NONE, room=8)) + 1 - record_bytes(_NONE)
-"""A record as short as this one has a head of one byte."""
+_IDLE_BYTES = _length(IdleCall(load=_NONE, room=8)) - record_bytes(_NONE)

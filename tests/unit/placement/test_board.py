@@ -13,6 +13,7 @@ from meshnode.placement.choose import Scored
 from meshnode.placement.score import Score, step_of
 from meshnode.placement.settings import PlacementSettings
 from meshnode.wire.excerpts import excerpt, rest_of
+from meshnode.wire.messages import UNNAMED
 from tests.unit.placement.nodes import MODULE, NOW, OTHER, node, node_id, record, request
 
 A, B = node_id("a"), node_id("b")
@@ -73,10 +74,11 @@ def test_what_somebody_else_invented_goes_with_the_record_that_it_came_in() -> N
 
 def test_in_a_call_a_node_speaks_for_itself_only() -> None:
     board = Scoreboard()
-    assert board.on_word(A, record("a"), NOW)
-    assert not board.on_word(B, record("a", wait=900.0, sequence=2), NOW)
+    assert board.on_word(A, replace(record("a"), node=UNNAMED), NOW) == record("a")
+    assert board.on_word(A, record("a"), NOW) is None, "heard before"
+    assert board.on_word(B, record("a", wait=900.0, sequence=2), NOW) is not None
     assert board.record_of(A, NOW) == (record("a"), 0.0)
-    assert list(board.records()) == [record("a")]
+    assert board.record_of(B, NOW) == (record("b", wait=900.0, sequence=2), 0.0)
 
 
 def test_a_record_older_than_half_a_minute_is_none() -> None:

@@ -10,13 +10,13 @@ from meshnode.ids import NodeTag
 from meshnode.wire import cbor
 from meshnode.wire.excerpts import LISTED_BITS, excerpt
 from meshnode.wire.limits import MODULES_PER_LOAD_MAX
-from meshnode.wire.messages import LoadRecord, Rest
-from meshnode.wire.packed_load import BYTES_MAX, LoadField
+from meshnode.wire.messages import UNNAMED, LoadRecord, Rest
+from meshnode.wire.packed_load import BYTES_MAX, LoadField, SpokenLoadField
 from meshnode.wire.schema import Misfit
 from tests.fuzz.messages import loads
 from tests.vectors.examples import LOAD, TOLD
 
-FIELD = LoadField()
+FIELD, SPOKEN = LoadField(), SpokenLoadField()
 
 
 @given(loads())
@@ -40,6 +40,16 @@ def test_a_busy_node_with_one_module_takes_at_most_forty_bytes() -> None:
     module = replace(LOAD.modules[0], first=1300, unit=1300, each=120)
     busy = replace(LOAD, wait=9000, wait_mean=4000, wait_sigma=2000, in_flight=30, speed=9000)
     assert len(cbor.dumps(FIELD.pack(replace(busy, modules=(module,))))) <= 40
+
+
+@given(loads())
+def test_in_a_call_it_has_no_name(record: LoadRecord) -> None:
+    packed = SPOKEN.pack(record)
+    assert isinstance(packed, bytes)
+    assert record.node + packed == FIELD.pack(record)
+    assert SPOKEN.unpack(packed) == replace(record, node=UNNAMED)
+    with pytest.raises(Misfit):
+        SPOKEN.unpack([packed])
 
 
 def test_eight_modules_take_hardly_more_than_one() -> None:
