@@ -324,7 +324,7 @@ class Requests:
             hops_left=0,
             budget_ms=budget_ms,
             urgency=replace(request.urgency, age_ms=age_ms),
-            load=self._view.own_word(None),
+            load=self._view.word_to(scored.candidate.contact.node_id),
         )
         asks = self._intents.pays(scored, request)
         if asks:  # the question takes a round trip of its own, which nobody promised

@@ -22,6 +22,7 @@ from meshnode.placement.board import Scoreboard
 from meshnode.placement.candidate import Candidate
 from meshnode.placement.choose import Decision, choose, unfitness
 from meshnode.placement.field import Field, Pick
+from meshnode.placement.told import Told
 from meshnode.wire.messages import LoadRecord
 
 SUSPECT = "suspect: it does not answer probes"
@@ -57,6 +58,7 @@ class View:
         self._load = load
         self._unfit = unfit
         self._bounds = bounds
+        self._told = Told()
         self.measured = Measured()
         """What own requests taught; whoever sends them tells."""
         self._fields: OrderedDict[tuple[ContentHash, Constraints], tuple[float, Field]] = (
@@ -66,6 +68,10 @@ class View:
     def own_word(self, about: ContentHash | None) -> LoadRecord:
         """Return what this node says of its load in a call, with one module told; None: none."""
         return self._load.word(about)
+
+    def word_to(self, node_id: NodeId) -> LoadRecord | None:
+        """Return what a request to a node says of this node's load; None: it was told just now."""
+        return self._load.word(None) if self._told.is_due(node_id, trio.current_time()) else None
 
     def forget_fields(self) -> None:
         """Look at all candidates anew: a member came, went, or is in doubt."""

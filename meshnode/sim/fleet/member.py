@@ -17,6 +17,7 @@ from meshnode.placement.idle import IdleCaller, Neighbour, neighbour
 from meshnode.placement.observe import LoadMeter
 from meshnode.placement.score import cold_ms
 from meshnode.placement.settings import PlacementSettings
+from meshnode.placement.told import Told
 from meshnode.sim.fleet.fleet import Fleet
 from meshnode.sim.fleet.request import Request
 from meshnode.sim.fleet.server import Server
@@ -75,6 +76,7 @@ class Member:
     places: dict[NodeTag, int] = field(default_factory=dict)
     """Numbers of the modules."""
     turn: Turn = field(default_factory=Turn)
+    told: Told = field(default_factory=Told)
     idle_at: float | None = None
     """When its caller is due, as far as the heap knows."""
 

@@ -101,9 +101,11 @@ class Mesh(Policy):
             self._reached(request, request.attempt, server, terms, None)
             return
         way_s = fleet.way_s(request.home, server) + fleet.transfer_s(request.home, server)
-        said = member.word(now, None)
+        said = member.word(now, None) if member.told.is_due(node_id, now) else None
         fleet.call(now + way_s, self._reached, request, request.attempt, server, terms, said)
-        fleet.tally.carried(TERMS_BYTES + record_bytes(said), now)
+        fleet.tally.carried(TERMS_BYTES, now)
+        if said is not None:
+            fleet.tally.carried(record_bytes(said), now)
         self.watching.begin(request, best)
 
     def _find(
