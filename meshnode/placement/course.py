@@ -16,7 +16,7 @@ from meshnode.wire.terms import NO_ALTERNATIVE, Terms
 
 ATTEMPTS_MAX = 5
 """A request fails at this many nodes at most; each failure excludes its node for a while."""
-REFUSALS_MAX = 12
+REFUSALS_MAX = 16
 """And is sent on this often by nodes that correct where it went. Prices, closed gates and idle
 calls are bounded each; this bounds what hostile nodes can make of them."""
 

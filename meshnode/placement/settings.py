@@ -46,10 +46,11 @@ class PlacementSettings:
     cold_pause_s: float = 2.0
     """A node begins to load at most one module in this time."""
 
-    cold_refusals_max: int = 8
+    cold_refusals_max: int = 11
     """A request that met so many closed gates is let through the next one. From all cold, 4 make
-    twice the loads that an oracle needs, since in the first second most gates are closed though
-    somebody near is loading the module: what it takes to drain is their time (decision 22)."""
+    twice the loads that an oracle needs and 8 half as much again, since in the first second most
+    gates are closed though somebody near is loading the module: what it takes to drain is their
+    time (decisions 22 and 26)."""
 
     idle_calls_max: int = 3
     """Neighbours that a dry node asks in one round, one after the other."""

@@ -68,7 +68,7 @@ class Town:
         number = next(self.numbers) if number is None else number
         course = self.courses.setdefault(number, Course(SETTINGS))
         while True:
-            own = self.servers["a"].said(self.now)
+            own = self.servers["a"].said_of(MODULE, self.now)
             placed = self.dispatcher.place(request(number), course, "camera", 100, own, self.now)
             if placed is None:
                 return
@@ -83,7 +83,7 @@ class Town:
             self._refused(number, name, course, error)
 
     def _refused(self, number: int, name: str, course: Course, error: Exception) -> None:
-        said = self.servers[name].said(self.now)
+        said = self.servers[name].said_of(MODULE, self.now)
         self.dispatcher.refused(request(number), node_id(name), course, error, said, 1.0, self.now)
 
     def end(self, number: int, how: str) -> None:
@@ -91,7 +91,7 @@ class Town:
         name = self.by_id[best.node_id]
         match how:
             case "answer":
-                said = self.servers[name].said(self.now)
+                said = self.servers[name].said_of(MODULE, self.now)
                 self.dispatcher.answered(
                     request(number), best.node_id, "camera", 30.0, said, 1.0, self.now
                 )

@@ -22,7 +22,7 @@ from meshnode.wire.terms import NO_ALTERNATIVE
 from tests.unit.placement.nodes import decide, node, node_id, record
 
 LAST = PlacementSettings().cold_refusals_max
-NODES = [node(name, record(name, wait=10.0 * i)) for i, name in enumerate("abcdefgh")]
+NODES = [node(name, record(name, wait=10.0 * i)) for i, name in enumerate("abcdefghijk")]
 
 
 def view(course: Course) -> Decision:
@@ -60,11 +60,12 @@ def test_a_server_that_refuses_beyond_its_right_has_failed() -> None:
 
 def test_closed_gates_are_passed_by_until_one_has_to_open() -> None:
     course = Course()
-    for name in "abcdefgh":
+    for name in "abcdefghijk":
         assert where(course) == name
         course.failed(node_id(name), ColdHere("loading another"))
     assert where(course) == "a"
-    assert course.terms(inf).cold_refusals == LAST == 8
+    assert course.terms(inf).cold_refusals == LAST == 11
+    assert not course.is_over
 
 
 def test_where_nobody_else_is_left_the_gate_must_open() -> None:
