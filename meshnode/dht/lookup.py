@@ -57,6 +57,8 @@ class Lookup:
         self._claims: dict[bytes, Lookup] = {} if claims is None else claims
         self._candidates = Candidates(target, settings.candidates_max)
         self._states: dict[bytes, State] = {}
+        self._in_full = 0
+        """Answers in full of such as were among the nearest then."""
         self._answered = False
         """Somebody has."""
         self._dropped = False
@@ -106,6 +108,14 @@ class Lookup:
         limit = distance(hopeful[-1].id, self.target)
         return all(distance(contact.node_id, self.target) < limit for contact in contacts)
 
+    def surrounded(self, node_id: bytes) -> bool:
+        """Return whether so many near the target told all they know that the rest may say little.
+
+        `node_id` says who is asked, as paths that share no contact know different ones.
+        """
+        del node_id
+        return self._in_full >= self._settings.full_enough
+
     def taken(self) -> Iterable[Contact]:
         """Return the nearest of those asked: no other path may ask them."""
         asked = (n.contact for n in self._candidates if self._claims.get(n.id) is self)
@@ -138,10 +148,13 @@ class Lookup:
                 queries.append(node.contact)
         return queries
 
-    def on_answer(self, sender: Contact, closer: Iterable[Contact]) -> None:
+    def on_answer(
+        self, sender: Contact, closer: Iterable[Contact], *, in_full: bool = False
+    ) -> None:
         """Note an answer, from where it came, and the contacts it brought.
 
         Those are candidates, nothing more: what they are worth shows when they are asked.
+        `in_full`: it was asked for all that the lookup could want.
         """
         if self._states.get(sender.node_id) not in _IN_FLIGHT:
             return
@@ -150,6 +163,8 @@ class Lookup:
         self._candidates.replace(TableNode(sender.node_id, sender))
         told = list(closer)[: self._settings.k]
         self.add(contact for contact in told if is_usable(contact.address))
+        if in_full and any(node.id == sender.node_id for node in self._nearest(skip=())):
+            self._in_full += 1
 
     def on_more(self, node_id: bytes) -> None:
         """Note that a contact which answered has more: it may be asked again, a few times."""

@@ -235,7 +235,7 @@ class DhtMachine:
                     search, call, message
                 ):
                     return self._searches.ask_in_full(search, sender, now)
-                return self._searches.feed(search, sender, message, now)
+                return self._searches.feed(search, sender, message, now, call.question)
             case Publication() as publication:
                 reply = message if isinstance(message, PutReply) else None
                 return self._publications.count(publication, call.contact, reply, now)

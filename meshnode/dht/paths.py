@@ -56,10 +56,17 @@ class Paths:
         del slots_max, hurried  # each path is looked along to its end
         return [contact for path in self._paths for contact in path.next_queries()]
 
-    def on_answer(self, sender: Contact, closer: Iterable[Contact]) -> None:
+    def surrounded(self, node_id: bytes) -> bool:
+        """See `Lookup.surrounded`."""
+        path = self._asked_by.get(node_id)
+        return path is not None and path.surrounded(node_id)
+
+    def on_answer(
+        self, sender: Contact, closer: Iterable[Contact], *, in_full: bool = False
+    ) -> None:
         """Give an answer to the path that asked for it, and to no other."""
         if (path := self._asked_by.get(sender.node_id)) is not None:
-            path.on_answer(sender, closer)
+            path.on_answer(sender, closer, in_full=in_full)
 
     def on_more(self, node_id: bytes) -> None:
         """See `Lookup.on_more`."""

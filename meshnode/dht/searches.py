@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import replace
 
-from meshnode.dht.calls import Call, Calls, Silence
+from meshnode.dht.calls import Call, Calls, Question, Silence
 from meshnode.dht.counters import Counters
 from meshnode.dht.errands import Errand, Publication, Search
 from meshnode.dht.lookup import Lookup
@@ -102,7 +102,7 @@ class Searches:
         asked = call.question
         if not isinstance(asked, FindNode) or asked.count > self._settings.told_by_strangers_max:
             return False
-        if len(message.contacts) < asked.count:
+        if len(message.contacts) < asked.count or self._knows_enough(search, call.contact):
             return False
         return search.lookup.wants(call.contact.node_id, message.contacts)
 
@@ -135,7 +135,8 @@ class Searches:
         if isinstance(question, FindNode):
             # Nobody takes note of who joins before his address is proved: he asks twice anyway.
             first = 0 if search.joins else s.told_by_strangers_max
-            question = replace(question, count=first if greets else s.told_max)
+            few = greets or self._knows_enough(search, contact)
+            question = replace(question, count=first if few else s.told_max)
         if isinstance(question, GetRecords) or question.count:
             tags = self._calls.tags_of(search.lookup.known_to(contact.node_id))
             question = replace(question, known=tags)
@@ -144,20 +145,30 @@ class Searches:
         hedged = search.findings is not None
         return self._calls.ask(contact, question, search, now, retries=retries, hedged=hedged)
 
+    def _knows_enough(self, search: Search, asked: Contact) -> bool:
+        """Return whether a contact need not name more than a few; who joins has all to learn."""
+        return not search.joins and search.lookup.surrounded(asked.node_id)
+
     def ask_to_keep(self, publication: Publication, keeper: Contact, now: float) -> Send:
         """Ask a node to keep the record that a search was for."""
         self._counters.rpcs += 1
         return self._calls.ask(keeper, publication.question, publication, now)
 
     def feed(
-        self, search: Search, sender: Contact, message: FoundNodes | FoundRecords, now: float
+        self,
+        search: Search,
+        sender: Contact,
+        message: FoundNodes | FoundRecords,
+        now: float,
+        asked: Question,
     ) -> list[Send]:
-        """Give a search what an answer brought."""
+        """Give a search what an answer to a question brought."""
         if search.over:
             return []
         # Where we know an address ourselves, nobody can tell us a false one.
         known = (self._table.contact_of(c.node_id) or c for c in message.contacts)
-        search.lookup.on_answer(sender, known)
+        few = isinstance(asked, FindNode) and asked.count <= self._settings.told_by_strangers_max
+        search.lookup.on_answer(sender, known, in_full=not few)
         if search.findings is not None and isinstance(message, FoundRecords):
             news = search.findings.take(message.records, sender.node_id)
             # A first answer may have had no room for any record.
