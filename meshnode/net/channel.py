@@ -118,6 +118,7 @@ class MeshChannel:
         self.identity = identity
         self.statics = StaticKeys()
         self._mesh = mesh
+        self._payload = write_payload(mesh.root_key, mesh.chain)
         self._keys: MeshKeys = keys or mesh
         self._invites = invites
         self._unix_now = unix_now
@@ -142,7 +143,7 @@ class MeshChannel:
 
     def payload(self) -> bytes:
         """See `ChannelKeys.payload`."""
-        return write_payload(self._mesh.root_key, self._mesh.chain)
+        return self._payload
 
     def check(self, peer_key: PublicKey, payload: bytes, psk: bytes) -> Standing:
         """See `ChannelKeys.check`."""

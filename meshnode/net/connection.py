@@ -155,8 +155,7 @@ class Connection:
                 self._writer.wake()
                 self._handler = handler
                 await self._read(nursery)
-                if not nursery.cancel_scope.cancel_called:
-                    nursery.cancel_scope.cancel()
+                self._cancel_tasks()
         finally:
             if watch is not None:
                 watch.remove(self)
@@ -169,9 +168,14 @@ class Connection:
             for call_id, call in list(self._calls.items()):
                 kind = NotCarriedOut if self._mux.unsent(call_id) else PeerUnreachable
                 call.end(error=kind(self._lost(), because=[reason]))
-            self._transport.close()
-            if self._nursery is not None:
-                self._nursery.cancel_scope.cancel()
+            self._transport.close()  # which ends the wait of the one that reads
+            self._cancel_tasks()
+
+    def _cancel_tasks(self) -> None:
+        """End all tasks but the one that reads, if there are any: a connection may have none."""
+        nursery = self._nursery
+        if nursery is not None and nursery.child_tasks and not nursery.cancel_scope.cancel_called:
+            nursery.cancel_scope.cancel()
 
     def retire(self) -> None:
         """Take no new calls either way, finish those in flight, then close."""
