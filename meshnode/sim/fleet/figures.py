@@ -109,6 +109,8 @@ def modules(run: Run) -> Iterator[str]:
         mesh, oracle = outcomes(shape, tasks)
         name = f"8 modules{' from all cold' if cold else ''}: {mesh.p99_ms:.0f} over "
         yield _row(f"{name}{oracle.p99_ms:.0f} ms", mesh.p99_ms / oracle.p99_ms, 1.15)
+        yield _row("  control messages/s for each node", mesh.messages_per_s, 60)
+        yield _row("  control bytes/s for each node, all counted", mesh.control_per_s, 6000)
 
 
 def hangs(run: Run) -> Iterator[str]:
