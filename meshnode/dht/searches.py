@@ -146,8 +146,11 @@ class Searches:
         return self._calls.ask(contact, question, search, now, retries=retries, hedged=hedged)
 
     def _knows_enough(self, search: Search, asked: Contact) -> bool:
-        """Return whether a contact need not name more than a few; who joins has all to learn."""
-        return not search.joins and search.lookup.surrounded(asked.node_id)
+        """Return whether a contact need not name more than a few: other paths ask its like.
+
+        Not where one path has to find exactly the nearest, or who joins has all to learn.
+        """
+        return isinstance(search.lookup, Paths) and search.lookup.surrounded(asked.node_id)
 
     def ask_to_keep(self, publication: Publication, keeper: Contact, now: float) -> Send:
         """Ask a node to keep the record that a search was for."""

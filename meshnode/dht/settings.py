@@ -67,9 +67,9 @@ class DhtSettings:
     """The same of one whose cookie we lack: the question need not be padded for it, and near the
     end of a lookup there is seldom more to tell. Who names so many is asked again."""
 
-    full_enough: int = 4
-    """After so many answers in full from the nearest, along each path, a lookup of nodes wants only
-    two contacts more of each it asks: near the target everybody names the same."""
+    full_enough: int = 2
+    """After so many answers in full from the nearest, along each of its paths, a lookup of keepers
+    wants only two contacts more of each it asks: near the key everybody names the same."""
 
     rpcs_max: int = 64
     """Contacts asked in one lookup, or along one path; what ends a lookup that is fed ever closer
