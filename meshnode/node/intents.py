@@ -37,7 +37,7 @@ class Intents:
 
     def pays(self, scored: Scored, request: Predict) -> bool:
         """Return whether the payload is slower than the question."""
-        rate = self._rate_of(scored.node_id)
+        rate = None if scored.candidate.is_self else self._rate_of(scored.node_id)
         if rate is None:
             return False
         payload_ms = sum(t.size for t in request.tensors) / rate

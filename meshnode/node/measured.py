@@ -56,13 +56,10 @@ class Measured:
         run_ms = timing.run_us / 1000
         answer_bytes = sum(t.size for t in answer.tensors)
         self._answers.learn(request.module, payload_bytes, answer_bytes)
-        moved_ms = took_ms - timing.queue_us / 1000 - run_ms
-        if scored.candidate.is_self:
-            self.paths.learn(scored.node_id, 0, moved_ms)
-        else:
-            moved_ms -= (trips - 1) * score.network_ms
-            carried = payload_bytes + answer_bytes
-            self.paths.learn(scored.node_id, carried, moved_ms, score.network_ms)
+        there_ms = timing.queue_us / 1000 + run_ms
+        moved_ms = took_ms - there_ms - (trips - 1) * score.network_ms
+        carried = payload_bytes + answer_bytes
+        self.paths.learn(scored.node_id, carried, moved_ms, score.network_ms)
         if answer.batch == 1 and not score.estimated:
             usual_ms = score.run_ms / self.sizes.factor(request.module, payload_bytes)
             self.sizes.learn(request.module, payload_bytes, run_ms, usual_ms)

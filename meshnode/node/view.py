@@ -195,6 +195,7 @@ class View:
             name=self._name,
             caps=self._bounds.caps,
             rtt_ms=self.measured.paths.rtt_of(self._own.node_id),
+            bytes_per_ms=self.measured.rate_of(self._own.node_id),
             load=self._load.record(),
             load_age_s=0.0,
             holds=self._library.holds(module),

@@ -223,8 +223,8 @@ class Weighing:
         else:
             network = settings.rtt_prior_ms if c.rtt_ms is None else c.rtt_ms
             transfer = self._transfer_ms
-            if c.bytes_per_ms is not None:
-                transfer = self._payload_bytes / c.bytes_per_ms
+        if c.bytes_per_ms is not None:
+            transfer = self._payload_bytes / c.bytes_per_ms
         bias = 0.0 if standing is None else standing.bias(self._now, settings)
         last = standing is not None and standing is self._last_server
         return Score(

@@ -56,7 +56,9 @@ class _Row:
         self.candidate = candidate
         self.standing = standing
         self.network_ms = network_ms
-        self.per_byte_ms = 1.0 / (candidate.bytes_per_ms or bytes_per_ms)
+        unknown_ms = 0.0 if candidate.is_self else 1.0 / bytes_per_ms
+        rate = candidate.bytes_per_ms
+        self.per_byte_ms = unknown_ms if rate is None else 1.0 / rate
         self.record: LoadRecord | None = None
         self.mean_ms = self.swing_ms = self.caution_ms = 0.0
         self.run_ms = self.each_ms = self.cold_ms = self.base_ms = self.least_ms = 0.0
@@ -124,6 +126,7 @@ class Field:
             if own is None or (own is not self._own.record and not self._read(self._own, own)):
                 return None
             best, best_ms = self._own, self._own_ms(own, last, now)
+            best_ms += payload_bytes * best.per_byte_ms
             best_ms += more * best.run_ms + each * best.each_ms
         usable = self._usable(now)
         if usable is None:
@@ -242,7 +245,7 @@ class Field:
         run_ms = firsts * row.run_ms + furthers * row.each_ms
         bias_ms = max(0.0, row.standing.bias(now, self._settings))
         sticky_ms = -self._settings.sticky_ms if row.standing is last else 0.0
-        moved_ms = 0.0 if row.candidate.is_self else payload_bytes * row.per_byte_ms
+        moved_ms = payload_bytes * row.per_byte_ms
         known_ms = row.network_ms + moved_ms + run_ms + row.cold_ms
         queue_ms = max(0.0, total_ms - known_ms - bias_ms - sticky_ms)
         way = (row.network_ms, moved_ms, queue_ms, run_ms, row.cold_ms)

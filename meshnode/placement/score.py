@@ -33,7 +33,7 @@ class Score(NamedTuple):
     network_ms: float
     """One round trip; at the own node what its event loop takes."""
     transfer_ms: float
-    """The inputs at the estimated bandwidth."""
+    """Inputs and answer at the measured bandwidth, or an estimated one; copying at the own node."""
     queue_ms: float
     """w: until a request that arrives now would start."""
     run_ms: float

@@ -82,6 +82,13 @@ def test_it_asks_where_the_payload_is_slower_than_the_question(
     assert not made.pays(scored(rtt_ms), replace(REQUEST, tensors=(), body=()))
 
 
+def test_the_own_node_is_never_asked_first() -> None:
+    made, _, _ = intents(1.0)
+    there = scored(1.0)
+    here = replace(there, candidate=replace(there.candidate, is_self=True))
+    assert (made.pays(there, REQUEST), made.pays(here, REQUEST)) == (True, False)
+
+
 async def test_what_is_granted_is_sent_without_a_price_and_with_less_time(
     autojump_clock: object,
 ) -> None:

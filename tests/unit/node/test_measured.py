@@ -97,11 +97,12 @@ def test_what_is_no_measurement_of_a_lone_run_teaches_no_size(how: str) -> None:
     assert known.factor(MODULE, 1000) == 1.0
 
 
-def test_the_own_node_carries_nothing_and_a_cold_start_is_no_prediction() -> None:
+def test_the_own_node_has_a_way_too_and_a_cold_start_is_no_prediction() -> None:
     known = Measured()
-    learn(known, 1_000_000, 40.0, 3.0, here=True, cold=True)
+    learn(known, 1000, 40.0, 3.0, here=True, cold=True)
+    learn(known, 1_000_000, 40.0, 4.0, here=True, cold=True)
     assert known.paths.rtt_of(node("a").contact.node_id) == pytest.approx(3.0)
-    assert known.paths.rate_of(node("a").contact.node_id) is None
+    assert known.paths.rate_of(node("a").contact.node_id) == pytest.approx(1_000_000)
     assert known.accuracy.near is None
 
 

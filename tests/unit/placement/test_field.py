@@ -25,6 +25,7 @@ loads = st.fixed_dictionaries(
         "run": st.one_of(st.just(0.0), st.floats(0.1, 300)),
         "unit": st.floats(0.1, 300),
         "each": st.integers(0, 160),
+        "rate": st.one_of(st.none(), st.floats(1000.0, 1e6)),
         "warm": st.booleans(),
         "holds": st.booleans(),
     }
@@ -51,13 +52,17 @@ def both(
     return pick, decide(*sized, board=board, payload_bytes=payload, source=source)
 
 
-def heard(board: Scoreboard, name: str, age_s: float, rtt: float, **load: float) -> Candidate:
+def heard(
+    board: Scoreboard, name: str, age_s: float, rtt: float, **load: float | None
+) -> Candidate:
     """A candidate whose record came over the network, so that the board has it too."""
+    rate = load.pop("rate", None)
     said = record(name, **load)  # type: ignore[arg-type]
     own = name == "own"
     if not own:
         board.on_record(said, None, NOW - age_s)
-    return node(name, said, rtt=rtt, age_s=0.0 if own else age_s, is_self=own)
+    made = node(name, said, rtt=rtt, age_s=0.0 if own else age_s, is_self=own)
+    return replace(made, bytes_per_ms=rate)
 
 
 @given(
