@@ -27,7 +27,7 @@ AT_ONCE = 2
 """Requests under way: so few that no home's queue is out of bounds."""
 AWAY_MAX = 0.05
 PASSES_MAX = 8
-PACE = {"simulate.run": "13ms", "batch.max": 1}
+PACE = {"simulate.run": "28ms", "batch.max": 1}
 """A run takes the same everywhere, and hardly any CPU; the noise of a busy machine is less than
 what would count as another capacity."""
 
