@@ -22,6 +22,9 @@ from meshnode.sim.node import SimNode
 from meshnode.sim.placing import Load, Placing
 from meshnode.sim.serving import ServiceModel
 
+LOOKS = 3
+LOOKS_APART_S = 1.0
+"""Who is missed at the end is missed for so many seconds on end."""
 MODULE = ContentHash(b"m" * 32)
 LOOKUP_EVERY_S = 1.0
 FETCH_EVERY_S = 5.0
@@ -147,6 +150,11 @@ class Scenario:
         self.mesh.network.routes.between = {}
         self.mesh.run(self.knobs.settle_s)
         unseen = self.mesh.unseen()
+        for _ in range(LOOKS):  # an accusation is refuted in less than a second
+            if unseen:
+                self.mesh.run(LOOKS_APART_S)
+                still = self.mesh.unseen()
+                unseen = [pair for pair in unseen if pair in still]
         if unseen:
             by, whom = unseen[0]
             raise Broken(
