@@ -2,7 +2,7 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from os import cpu_count
@@ -91,8 +91,7 @@ def _twice(options: Namespace) -> int:
 def _figures(options: Namespace) -> int:
     from meshnode.sim.figures import FIGURES  # seconds of measuring are loaded when asked for
 
-    names = options.names or list(FIGURES)
-    for name in names:
+    for name in _chosen(options.names, FIGURES):
         for line in FIGURES[name](options.nodes, options.seed):
             _say(line)
     return 0
@@ -101,11 +100,18 @@ def _figures(options: Namespace) -> int:
 def _placement_figures(options: Namespace) -> int:
     from meshnode.sim.fleet.figures import FIGURES, Run
 
-    names = options.names or list(FIGURES)
-    for name in names:
+    for name in _chosen(options.names, FIGURES):
         for line in FIGURES[name](Run(seconds=options.seconds, seed=options.seed)):
             _say(line)
     return 0
+
+
+def _chosen(names: Sequence[str], figures: Mapping[str, object]) -> Sequence[str]:
+    """Return the figures asked for, all if none is named; ends the program at an unknown name."""
+    for name in names:
+        if name not in figures:
+            raise SystemExit(f"no figure named '{name}'; there are {', '.join(figures)}")
+    return names or list(figures)
 
 
 def _show(outcome: Outcome) -> None:

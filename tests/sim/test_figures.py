@@ -5,6 +5,7 @@ import pytest
 from meshnode.gossip.settings import GossipSettings, without_lifeguard
 from meshnode.ids import distance
 from meshnode.machine import Random
+from meshnode.sim.__main__ import main
 from meshnode.sim.dht_figures import Finds, Probe
 from meshnode.sim.figures import FIGURES
 from meshnode.sim.gossip_figures import starve
@@ -43,3 +44,9 @@ def test_every_figure_prints_its_lines(name: str) -> None:
     lines = FIGURES[name](40, 1)
     assert len(lines) >= 2
     print("\n".join(lines))
+
+
+@pytest.mark.parametrize("command", ["figures", "placement-figures"])
+def test_a_figure_that_is_none_is_named(command: str) -> None:
+    with pytest.raises(SystemExit, match=r"no figure named 'none'; there are .*, "):
+        main([command, "none"])
