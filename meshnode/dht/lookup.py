@@ -108,12 +108,9 @@ class Lookup:
         limit = distance(hopeful[-1].id, self.target)
         return all(distance(contact.node_id, self.target) < limit for contact in contacts)
 
-    def surrounded(self, node_id: bytes) -> bool:
-        """Return whether so many near the target told all they know that the rest may say little.
-
-        `node_id` says who is asked, as paths that share no contact know different ones.
-        """
-        del node_id
+    @property
+    def surrounded(self) -> bool:
+        """Whether so many near the target told all they know that the rest may say little."""
         return self._in_full >= self._settings.full_enough
 
     def taken(self) -> Iterable[Contact]:

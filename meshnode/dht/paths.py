@@ -57,9 +57,9 @@ class Paths:
         return [contact for path in self._paths for contact in path.next_queries()]
 
     def surrounded(self, node_id: bytes) -> bool:
-        """See `Lookup.surrounded`."""
+        """See `Lookup.surrounded`: it is of the path that asks this contact."""
         path = self._asked_by.get(node_id)
-        return path is not None and path.surrounded(node_id)
+        return path is not None and path.surrounded
 
     def on_answer(
         self, sender: Contact, closer: Iterable[Contact], *, in_full: bool = False

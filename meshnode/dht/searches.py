@@ -170,8 +170,9 @@ class Searches:
             return []
         # Where we know an address ourselves, nobody can tell us a false one.
         known = (self._table.contact_of(c.node_id) or c for c in message.contacts)
-        few = isinstance(asked, FindNode) and asked.count <= self._settings.told_by_strangers_max
-        search.lookup.on_answer(sender, known, in_full=not few)
+        few = self._settings.told_by_strangers_max
+        in_full = isinstance(asked, FindNode) and asked.count > few
+        search.lookup.on_answer(sender, known, in_full=in_full)
         if search.findings is not None and isinstance(message, FoundRecords):
             news = search.findings.take(message.records, sender.node_id)
             # A first answer may have had no room for any record.

@@ -5,6 +5,7 @@ members, words that are owed, the loads of others, reminders. Nothing but pings 
 is composed without room in the budget; news and owed words wait for it where they are.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 from meshnode.gossip.broadcast import BroadcastQueue, News
@@ -182,14 +183,13 @@ class Speaker:
         due = self.subscribers.due(load, size, now)
         if due:
             self._turn.next()
-        told = self._turn.excerpt(load)
-        return [send for contact in due for send in self._push(contact, told, now)]
+        return self._push(due, self._turn.excerpt(load), now)
 
     def first_push(self, contact: Contact, now: float) -> list[Send]:
         """Return our whole load for who subscribed; nothing if we have said none."""
-        return (
-            [] if self._own_load is None else self._push(contact, aged(*self._own_load, now), now)
-        )
+        if self._own_load is None:
+            return []
+        return self._push([contact], aged(*self._own_load, now), now)
 
     def welcome(self, newcomer: Contact) -> None:
         """Begin to tell a newcomer of everybody present."""
@@ -285,8 +285,10 @@ class Speaker:
                 return accusation
         return self._own.accuse(member.contact.node_id, member.incarnation)
 
-    def _push(self, contact: Contact, load: LoadRecord, now: float) -> list[Send]:
-        return self._metered(contact, Gossip(loads=(load,)), now)
+    def _push(self, contacts: Iterable[Contact], load: LoadRecord, now: float) -> list[Send]:
+        message = Gossip(loads=(load,))
+        size = datagram_bytes(message)
+        return [Send(contact, message) for contact in contacts if self.budget.spare(size, now)]
 
     def _roomy(self, now: float) -> Packer | None:
         """Return a packet as large as the budget allows, or None if that is too little."""

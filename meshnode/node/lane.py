@@ -259,7 +259,7 @@ class Lane:
             for waiter in waiters:
                 had_s = (took_s or 0.0) * waiter.rows / rows
                 self._parts.portions.had(waiter.asker.flow, had_s, now)
-            self._parts.meter.finished(self._module, len(waiters), trio.current_time(), rows=rows)
+            self._parts.meter.finished(self._module, len(waiters), now, rows=rows)
         self._running = None
         self._parts.turns.give_back(self._cores)
         self._driver.handle(RunFinished(took_s))

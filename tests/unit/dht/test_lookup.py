@@ -211,13 +211,13 @@ def test_after_answers_in_full_from_the_nearest_it_is_surrounded() -> None:
     look.next_queries()
     look.on_answer(NODES[0], [], in_full=True)
     look.on_answer(NODES[1], [])
-    assert not look.surrounded(NODES[5].node_id), "who was asked for little may know more"
+    assert not look.surrounded, "who was asked for little may know more"
     look.on_answer(NODES[2], [], in_full=True)
-    assert look.surrounded(NODES[5].node_id)
+    assert look.surrounded
 
 
 def test_who_is_no_longer_among_the_nearest_surrounds_nothing() -> None:
     look = lookup(NODES[20:24], DhtSettings(k=4, alpha=4, full_enough=1))
     look.next_queries()
     look.on_answer(NODES[20], NODES[:4], in_full=True)
-    assert not look.surrounded(NODES[0].node_id)
+    assert not look.surrounded
